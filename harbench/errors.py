@@ -1,0 +1,46 @@
+"""What can go wrong, in the user's words. The core raises these; only the command line turns them into exit codes.
+
+An error says what was expected, what was found, where, and what to do next. It never needs a traceback to be understood.
+"""
+
+from __future__ import annotations
+
+
+class HarbenchError(Exception):
+    """A mistake that the user can mend; the message says how. Exit code 1."""
+
+
+class RecipeError(HarbenchError):
+    """A recipe is wrong. The message lists every problem at once, one line each, by dotted path."""
+
+
+class DatasetError(HarbenchError):
+    """A data set, split or class is unknown, or its table is damaged."""
+
+
+class MediaError(HarbenchError):
+    """Media are missing, ambiguous, unreadable or not what their name says."""
+
+
+class ArchiveError(HarbenchError):
+    """An archive is truncated, damaged, encrypted or hostile, and nothing of it was kept."""
+
+
+class CacheError(HarbenchError):
+    """A frame cache is missing, incomplete or in use, with the `harbench prepare` line that mends it."""
+
+
+class WeightsError(HarbenchError):
+    """Weights are missing, of another shape, or for other classes."""
+
+
+class RunError(HarbenchError):
+    """A run folder is in use, finished, of another recipe, or its training cannot go on."""
+
+
+class PublishedError(HarbenchError):
+    """A published.csv has a bad row."""
+
+
+class HarbenchWarning(UserWarning):
+    """Something a user should know that stops nothing."""

@@ -1,0 +1,1 @@
+"""Views -> scores -> metrics with intervals."""

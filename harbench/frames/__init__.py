@@ -1,0 +1,1 @@
+"""Media -> tensors: decode, cache, sampling in time, transforms, the clip data set."""

@@ -1,0 +1,1 @@
+"""Archive -> media on disk: unpack, match, boxes, skeleton files, and the renderer of `sample`."""

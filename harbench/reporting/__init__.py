@@ -1,0 +1,1 @@
+"""Run folders, published numbers, comparability, leaderboards and their renderers."""

@@ -1,0 +1,1 @@
+"""The fit loop: optimiser, schedule, checkpoint and exact resume."""
