@@ -105,6 +105,8 @@ class DatasetSpec:
     splits: tuple[str, ...]
     """Official splits, the default one first. `lopo-<group>` and `<split>-video` are derived, not listed."""
     streams: tuple[Stream, ...] = ("rgb",)
+    pose_suffix: str = ""
+    """Where a video data set carries joints: the pose file of a media is its path with the suffix replaced by this."""
     group: str = ""
     """What a group is, in words ("source video", "person"); empty: the publisher gives none."""
     leave_one_group_out: bool = False

@@ -1,0 +1,50 @@
+"""Shared fixtures: real inputs, a closed network, temporary homes, untouched random state."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real inputs, `HARBENCH_TEST_DATA`; tests that need it skip loudly without it."""
+    folder = os.environ.get("HARBENCH_TEST_DATA")
+    if not folder:
+        pytest.skip("HARBENCH_TEST_DATA is not set: this test reads real data sets and was NOT run")
+    return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any connection that leaves this machine is a failure of the test."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: object) -> None:
+        if self.family == socket.AF_UNIX or (isinstance(address, tuple) and address[0] in ("127.0.0.1", "::1")):
+            return connect(self, address)  # type: ignore[arg-type]
+        raise AssertionError(f"a test tried to reach {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def _random_state() -> Iterator[None]:
+    """Tests leave the global generators as they found them."""
+    states = random.getstate(), np.random.get_state()
+    yield
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own data home never leaks into a test."""
+    for name in ("HARBENCH_HOME", "HARBENCH_RUNS"):
+        monkeypatch.delenv(name, raising=False)
