@@ -1,0 +1,39 @@
+# `make` shows what there is. `make run` and `make test` work as the very first command in a fresh clone.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test accept lint types clean
+
+help:  ## Show this help
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-8s %s\n' "$$name" "$$what"; done
+
+$(READY): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing harbench and what it needs into .venv (several GB with torch) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev]'
+	@touch $@
+
+run: $(READY)  ## From nothing to a leaderboard: render `sample`, train two models on it, write the report
+	@$(BIN)/harbench prepare sample --split small
+	@$(BIN)/harbench run recipes/motion3d_sample.yaml recipes/frame_sample.yaml
+	@$(BIN)/harbench report sample
+
+test: $(READY) lint types  ## All checks: lint, types, tests with coverage (offline; real data from HARBENCH_TEST_DATA)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered -q
+
+accept: $(READY)  ## Measure whether `sample` still tells models apart (minutes; not part of `make test`)
+	@$(BIN)/python tests/acceptance/sample_acceptance.py
+
+lint: $(READY)  ## ruff: style, banned imports, layer rules of single files
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
+
+types: $(READY)  ## mypy --strict over the package
+	@$(BIN)/mypy --no-error-summary
+
+clean:  ## Remove what was built; data/ and runs/ stay
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
