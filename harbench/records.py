@@ -111,6 +111,8 @@ class DatasetSpec:
     """What a group is, in words ("source video", "person"); empty: the publisher gives none."""
     leave_one_group_out: bool = False
     """`lopo-<group>` splits are part of the field's protocols for this data set."""
+    shares_groups: tuple[str, ...] = ()
+    """Splits that by definition have a group on both sides of train and test (NTU's cross-view: the same persons)."""
     split_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Name of a set of splits whose mean is published -> its splits, e.g. `mean-of-3`."""
     counts: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
