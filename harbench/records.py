@@ -131,8 +131,8 @@ class DatasetSpec:
     archives: tuple[Archive, ...] = ()
     rows: Callable[[str], Iterable[Sample]] | None = None
     """Makes the rows of a split by rule (NTU); None: they stand in `splits/<name>/samples.csv`."""
-    render: Callable[..., list[Path]] | None = None
-    """Makes the archives itself (`sample`): `render(splits, dest, track=...) -> archives`; None: they are fetched."""
+    rendered: bool = False
+    """harbench makes the archives itself, with `ingest.render.render_archives`; False: they are fetched."""
 
 
 @dataclass(frozen=True)
