@@ -105,6 +105,8 @@ class DatasetSpec:
     splits: tuple[str, ...]
     """Official splits, the default one first. `lopo-<group>` and `<split>-video` are derived, not listed."""
     streams: tuple[Stream, ...] = ("rgb",)
+    pose_shape: tuple[int, int] = (0, 0)
+    """(C, V) of its poses: channels and joints; zeros where it has none."""
     pose_suffix: str = ""
     """Where a video data set carries joints: the pose file of a media is its path with the suffix replaced by this."""
     group: str = ""
@@ -117,6 +119,8 @@ class DatasetSpec:
     """Name of a set of splits whose mean is published -> its splits, e.g. `mean-of-3`."""
     counts: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     """Official number of train, val, test samples of each split; `splits --check` holds the table against it."""
+    short_side: int = 0
+    """Pixels: the median short side of the media as published is at least this; smaller ones are downscaled copies."""
     headline: str = "top1"
     """The metric that the field reports on this data set."""
     validation: str = ""
@@ -325,6 +329,28 @@ class RunRecord:
     """ISO 8601, UTC."""
     harbench: str
     """Version that wrote the record."""
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What `run` says of one run: what it is, where it lies, and what came out."""
+
+    folder: str
+    recipe: str
+    dataset: str
+    split: str
+    seed: int
+    state: str
+    """`finished` now, `already finished`, or `dry run`."""
+    metrics: Mapping[str, float | None]
+    interval: tuple[float, float] | None
+    headline: str
+    failed: int
+    """Test samples without a score; they count as wrong."""
+    partial: str
+    plan: Mapping[str, object]
+    """Dry run only: resolved recipe, parameters, FLOPs, sizes, and what is in the way."""
+    seconds: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,49 @@
+"""`bench`: speed as ratios measured in one run, never asserted by a test."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from harbench.errors import MediaError
+from harbench.records import Track, silent
+
+
+@dataclass(frozen=True)
+class ClipReads:
+    """Random clip reads a second: 16 frames, stride 2, random start, 171 x 128, one thread."""
+
+    files: int
+    clips: int
+    cache_per_second: float
+    decord_per_second: float
+    ratio: float
+    cache_bytes: int
+    video_bytes: int
+
+
+def bench(source: Path, *, clips: int = 100, track: Track = silent) -> ClipReads:
+    """Cache every video under `source` in a temporary folder and read random clips from it and, in the same process, from
+    the videos with decord, each video opened per clip as a shuffled loader does.
+
+    Raises:
+        MediaError: there is no video under `source`.
+    """
+    from harbench.frames.bench import clip_read_benchmark
+
+    files = sorted(path for path in source.rglob("*") if path.suffix.lower() in (".avi", ".mp4", ".mkv", ".webm", ".mov"))
+    if not files:
+        raise MediaError(f"there is no video under {source}; --from takes a folder of .avi, .mp4, .mkv, .webm or .mov files")
+    with tempfile.TemporaryDirectory() as work:
+        return clip_read_benchmark(files, Path(work), clips=clips, track=track)
+
+
+def bench_text(result: ClipReads) -> str:
+    """The table in lines for people."""
+    return (
+        f"random clips of 16 frames, stride 2, 171x128, one thread, {result.files} videos, {result.clips} clips each\n"
+        f"  JPEG cache   {result.cache_per_second:8.1f} clips/s   ({result.cache_bytes / 1e6:.1f} MB)\n"
+        f"  decord       {result.decord_per_second:8.1f} clips/s   ({result.video_bytes / 1e6:.1f} MB of video)\n"
+        f"  ratio        {result.ratio:8.1f}"
+    )

@@ -1,0 +1,155 @@
+"""`datasets`, `splits`, `recipes`: what there is, and whether it is what it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harbench import places
+from harbench.errors import RecipeError
+from harbench.records import SplitCheck
+
+if TYPE_CHECKING:
+    from harbench.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class DatasetStatus:
+    """One data set: what it is and what of it is under the data home."""
+
+    name: str
+    title: str
+    modality: str
+    classes: int
+    samples: int
+    """Rows of the default split's table."""
+    splits: tuple[str, ...]
+    group: str
+    size: str
+    licence: str
+    homepage: str
+    citation: str
+    registration: str
+    media_here: int
+    """Media found under `<home>/<name>/media`."""
+    media_total: int
+    caches: tuple[str, ...]
+    """Names of the frame caches under `<home>/<name>/cache`."""
+
+
+@dataclass(frozen=True)
+class RecipeSummary:
+    """One shipped recipe, or one that a path names."""
+
+    name: str
+    path: str
+    description: str
+    family: str
+    model: str
+    dataset: str
+    split: str
+    expect: tuple[str, ...]
+    """Published numbers it is to reproduce, in words."""
+    resolved: dict[str, Any]
+    """Every key with its value, defaults included."""
+
+
+def datasets(name: str | None = None, *, home: Path) -> list[DatasetStatus]:
+    """What can be prepared and what is here; one data set, or all."""
+    from harbench.datasets.tables import dataset_names, load_spec, load_split
+
+    found = []
+    for each in [name] if name else dataset_names(home):
+        spec = load_spec(each, home)
+        table = load_split(each, spec.splits[0], home)
+        media = table.media()
+        folder = places.media_folder(home, each)
+        caches = home / each / "cache"
+        found.append(
+            DatasetStatus(
+                name=each,
+                title=spec.title,
+                modality=spec.modality,
+                classes=len(table.classes),
+                samples=len(table.samples),
+                splits=spec.splits,
+                group=spec.group,
+                size=spec.size,
+                licence=spec.licence,
+                homepage=spec.homepage,
+                citation=spec.citation,
+                registration=spec.registration,
+                media_here=sum((folder / path).exists() for path in media) if folder.is_dir() else 0,
+                media_total=len(media),
+                caches=tuple(sorted(path.name for path in caches.iterdir())) if caches.is_dir() else (),
+            )
+        )
+    return found
+
+
+def splits(name: str, split: str = "all", *, home: Path) -> list[SplitCheck]:
+    """The official partition of a data set, each split held against the publisher's counts.
+
+    A split with `problems` did not hold; the command line then exits with 4.
+    """
+    from harbench.datasets.checks import check_split
+    from harbench.datasets.tables import expand_splits, load_spec, load_split
+
+    spec = load_spec(name, home)
+    return [check_split(load_split(name, each, home), spec) for each in expand_splits(spec, split, home)]
+
+
+def recipe_paths() -> list[Path]:
+    """Every recipe that travels with harbench."""
+    return sorted(places.shipped("recipes").glob("*.yaml"))
+
+
+def find_recipe(name: str) -> Path:
+    """A recipe by path, or a shipped one by file or name (`recipes/mc3_18.yaml`, `mc3_18.yaml`, `mc3_18`)."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = places.shipped("recipes") / f"{path.name.removesuffix('.yaml')}.yaml"
+    if path.parent.name in ("", "recipes") and shipped.is_file():
+        return shipped
+    names = ", ".join(each.stem for each in recipe_paths())
+    raise RecipeError(f"there is no recipe at {name}. Shipped recipes: {names}. See `harbench recipes`.")
+
+
+def read_recipe(name: str, overrides: tuple[str, ...] = (), *, home: Path) -> Recipe:
+    """Load and validate a recipe against the data sets and models that exist."""
+    from harbench.datasets.tables import dataset_names
+    from harbench.models.find import model_names
+    from harbench.recipe import load_recipe
+
+    known = {"data.dataset": dataset_names(home), "model.name": model_names()}
+    return load_recipe(find_recipe(name), overrides, known=known)
+
+
+def recipes(name: str | None = None, *, home: Path) -> list[RecipeSummary]:
+    """List and validate the shipped recipes, or show one by name or path."""
+    found = []
+    for path in [find_recipe(name)] if name else recipe_paths():
+        recipe = read_recipe(str(path), home=home)
+        found.append(
+            RecipeSummary(
+                name=recipe.name,
+                path=str(path),
+                description=recipe.description,
+                family=recipe.family,
+                model=recipe.model.name,
+                dataset=recipe.data.dataset,
+                split=recipe.data.split,
+                expect=tuple(f"{item.metric} {item.value:.2f} ({item.source})" for item in recipe.expect),
+                resolved=recipe.model_dump(mode="json"),
+            )
+        )
+    return found
+
+
+def recipe_schema() -> dict[str, Any]:
+    """JSON schema of a recipe, for editors."""
+    from harbench.recipe import Recipe
+
+    return Recipe.model_json_schema()

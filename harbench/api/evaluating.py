@@ -1,0 +1,100 @@
+"""`evaluate`: a finished run's weights with other views. Kept and counted beside the run's number, never in its place."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import yaml
+
+from harbench.api.inputs import open_inputs
+from harbench.api.running import choose_device
+from harbench.errors import RunError
+from harbench.files import write_text
+from harbench.records import Track, silent
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One more evaluation of a run."""
+
+    folder: str
+    number: int
+    """How many evaluations this run has had on its test set, the first one after training included."""
+    views: str
+    average: str
+    metrics: dict[str, float | None]
+    first: dict[str, float | None]
+    """The run's own number: its first evaluation."""
+
+
+def evaluate(
+    folder: Path,
+    *,
+    home: Path,
+    runs: Path,
+    clips: int | None = None,
+    crops: int | None = None,
+    average: str | None = None,
+    device: str = "auto",
+    track: Track = silent,
+) -> Evaluation:
+    """Score a finished run's test samples again with other views or averaging.
+
+    `folder` is a run folder, also relative to `runs`. The result is written to `<run>/evaluations/<n>.json`.
+
+    Raises:
+        RunError: there is no finished run, or its weights are for other classes.
+    """
+    from harbench.evaluation.metrics import score
+    from harbench.evaluation.predict import predict
+    from harbench.frames.clips import normalize
+    from harbench.models.find import build_model
+    from harbench.recipe import EvalConfig, Recipe
+    from harbench.reporting.runs import load_run
+    from harbench.training.checkpoint import load_model_weights
+
+    folder = folder if (folder / "run.json").exists() else runs / folder
+    if not (folder / "run.json").exists():
+        raise RunError(f"there is no finished run in {folder}; `harbench run` finishes it, `harbench report` lists those there are")
+    record = load_run(folder)
+    recipe = Recipe.model_validate(yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")))
+    changes = {"clips": clips, "crops": crops, "average": average}
+    views = EvalConfig.model_validate(
+        recipe.eval.model_dump() | {key: value for key, value in changes.items() if value is not None}
+    )
+    recipe = recipe.model_copy(update={"eval": views})
+    inputs = open_inputs(recipe, record.seed, home=home, ok_missing=record.samples["test"])
+    state, metadata = load_model_weights(folder / "model.safetensors")
+    classes = [label.key for label in inputs.table.classes]
+    if json.loads(metadata["classes"]) != classes:
+        raise RunError(f"{folder}/model.safetensors was trained on other classes, or in another order, than {record.dataset} has now")
+    model = build_model(recipe.model.model_copy(update={"weights": None}), len(classes))
+    model.load_state_dict(state)
+    predictions = predict(
+        model, inputs.test, views, device=choose_device(device), normalize=partial(normalize, config=recipe.input),
+        workers=recipe.train.workers, track=track,
+    )  # fmt: skip
+    metrics = score(predictions, inputs.table.classes, average=views.average)
+    number = len(list((folder / "evaluations").glob("*.json"))) + 2
+    result = Evaluation(
+        folder=str(folder), number=number, views=f"{views.clips}x{views.crops}", average=views.average,
+        metrics=dict(metrics.values), first=dict(record.metrics),
+    )  # fmt: skip
+    write_text(folder / "evaluations" / f"{number}.json", json.dumps(asdict(result), indent=2))
+    return result
+
+
+def evaluation_text(result: Evaluation) -> str:
+    """The evaluation in lines for people."""
+    lines = [f"{result.folder}: evaluation {result.number} on this test set, {result.views} views, average of {result.average}"]
+    for name, value in result.metrics.items():
+        if value is not None:
+            first = result.first.get(name)
+            lines.append(f"  {name:10} {value:6.2f}" + (f"   (the run's number: {first:.2f})" if first is not None else ""))
+    return "\n".join(lines)

@@ -1,0 +1,159 @@
+"""From a recipe and its inputs to the facts that a number carries: comparability key, protocol, checkpoint metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from harbench import __version__
+from harbench.api.inputs import Inputs
+from harbench.records import UNKNOWN, Comparability, DatasetSpec, Metrics, Predictions, ProtocolFacts, RunRecord
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from harbench.recipe import ClipConfig, Recipe
+
+
+def key_of(inputs: Inputs) -> Comparability:
+    """What a run's headline number may be ranked with."""
+    recipe, table = inputs.recipe, inputs.table
+    total = inputs.official_classes
+    classes = f"{total} classes" if len(table.classes) == total else f"{len(table.classes)} of {total} classes"
+    given = "poses" if recipe.data.cache.stream == "pose" and inputs.spec.modality != "pose" else "none"
+    return Comparability(
+        dataset=table.dataset,
+        label_set=classes,
+        split_set=table.split,
+        unit=table.unit,
+        metric=inputs.spec.headline,
+        level="video",
+        given="boxes" if recipe.data.boxes else given,
+        complete=inputs.partial or "yes",
+    )
+
+
+def protocol_of(inputs: Inputs) -> ProtocolFacts:
+    """How a run's number was made."""
+    recipe = inputs.recipe
+    stream = recipe.data.cache.stream
+    return ProtocolFacts(
+        modality={"rgb": "RGB", "flow": "flow", "pose": "pose"}[stream],
+        pretraining=pretraining(recipe.model.weights),
+        frames=str(recipe.input.clip.frames_per_clip),
+        time_base=time_base(recipe.input.clip),
+        size="" if stream == "pose" else str(recipe.input.size),
+        views=f"{recipe.eval.clips}x{recipe.eval.crops}",
+        averaging=recipe.eval.average,
+        selection=recipe.train.selection,
+        decoder="PyAV" if stream == "rgb" else UNKNOWN,
+        cache=recipe.data.cache.name,
+    )
+
+
+def pretraining(weights: str | None) -> str:
+    """In the words of the published tables; weights from a file have an unknown training set."""
+    known = {None: "none (scratch)", "kinetics400": "Kinetics-400", "imagenet": "ImageNet"}
+    return known.get(weights, UNKNOWN)
+
+
+def time_base(clip: ClipConfig) -> str:
+    """`stride 2`, `12.5 fps`, `segments`, `whole video`, `single frames`."""
+    if clip.dense:
+        return f"{clip.dense.fps:g} fps" if clip.dense.fps else f"stride {clip.dense.stride}"
+    if clip.segments:
+        return "segments"
+    return "whole video" if clip.whole else "single frames"
+
+
+def input_shape(recipe: Recipe, spec: DatasetSpec) -> tuple[int, ...]:
+    """`[C, T, H, W]` of one view, or `[C, T, V, M]` for poses."""
+    config = recipe.input
+    frames = config.clip.frames_per_clip
+    if recipe.data.cache.stream == "pose":
+        channels, joints = spec.pose_shape
+        return channels, frames, joints, config.bodies
+    return 1 if config.channels == "grey" else 3, frames, config.size, config.size
+
+
+def training_hash(inputs: Inputs) -> str:
+    """SHA-256 over the sorted `<dataset>/<sample id>` lines of what was trained on."""
+    ids = sorted(f"{inputs.table.dataset}/{sample.sample_id}" for sample in inputs.train_rows)
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+
+def model_metadata(inputs: Inputs) -> dict[str, str]:
+    """What model.safetensors knows about itself: classes in order, model, input, protocol, training samples."""
+    from dataclasses import asdict
+
+    recipe = inputs.recipe
+    return {
+        "harbench": __version__,
+        "classes": json.dumps([label.key for label in inputs.table.classes], ensure_ascii=False),
+        "displays": json.dumps([label.display for label in inputs.table.classes], ensure_ascii=False),
+        "model": recipe.model.model_dump_json(),
+        "input": recipe.input.model_dump_json(),
+        "protocol": json.dumps(asdict(protocol_of(inputs))),
+        "trained_on": f"{inputs.table.dataset} {inputs.table.split}",
+        "train_samples": str(len(inputs.train_rows)),
+        "train_sha256": training_hash(inputs),
+    }
+
+
+def intervals_of(inputs: Inputs, predictions: Predictions, average: str) -> tuple[dict[str, tuple[float, float]], str]:
+    """95 % interval of top-1, by source group where samples share one."""
+    import numpy as np
+
+    from harbench.evaluation.intervals import interval
+
+    scores = predictions.probabilities if average == "prob" else predictions.logits
+    scored = ~np.isnan(scores).any(axis=1)
+    correct = np.zeros(len(scores), dtype=bool)
+    correct[scored] = scores[scored].argmax(axis=1) == predictions.targets[scored]
+    low, high, method = interval(correct, [sample.group for sample in inputs.table.subset("test")])
+    return {"top1": (low, high)}, method
+
+
+def make_record(
+    inputs: Inputs, model: nn.Module, predictions: Predictions, metrics: Metrics, folder: str, seed: int,
+    seconds: dict[str, float], device: torch.device,
+) -> RunRecord:  # fmt: skip
+    """The run record of a finished evaluation."""
+    from harbench.models.profile import count_flops, count_parameters
+    from harbench.reporting.comparability import fingerprint
+
+    recipe, key, protocol = inputs.recipe, key_of(inputs), protocol_of(inputs)
+    intervals, method = intervals_of(inputs, predictions, recipe.eval.average)
+    shape = input_shape(recipe, inputs.spec)
+    return RunRecord(
+        folder=folder,
+        recipe=folder.split("/")[1],
+        dataset=inputs.table.dataset,
+        split=inputs.table.split,
+        seed=seed,
+        model=recipe.model.name,
+        family=recipe.family,
+        key=key,
+        protocol=protocol,
+        fingerprint=fingerprint(key, protocol),
+        metrics=dict(metrics.values),
+        intervals=intervals,
+        interval_method=method,
+        samples={
+            "train": len(inputs.train_rows),
+            "val": len(inputs.table.subset("val")),
+            "test": metrics.samples,
+            "scored": metrics.scored,
+        },
+        partial=inputs.partial,
+        exact=device.type == "cpu",  # some CUDA backward kernels add in no fixed order
+        params_m=count_parameters(model) / 1e6,
+        gflops=count_flops(model, shape) / 1e9,
+        seconds=seconds,
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        harbench=__version__,
+    )
+

@@ -1,0 +1,151 @@
+"""What a run reads: the split table, the open cache, the clip data sets, and everything that is in the way of having them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harbench.errors import CacheError, DatasetError, HarbenchError
+from harbench.records import DatasetSpec, FrameCache, Sample, SplitTable
+
+if TYPE_CHECKING:
+    from harbench.frames.clips import ClipDataset
+    from harbench.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A recipe's data, opened."""
+
+    recipe: Recipe
+    spec: DatasetSpec
+    table: SplitTable
+    official_classes: int
+    """Classes of the whole data set, before the recipe chose some."""
+    cache: FrameCache
+    train_rows: tuple[Sample, ...]
+    train: ClipDataset
+    val: ClipDataset | None
+    """What the recipe selects an epoch on; None when it takes the last."""
+    test: ClipDataset
+    missing: tuple[str, ...]
+    """Media of the table that are not in the cache."""
+    partial: str
+    """Why a run on these inputs is not ranked; empty when it is complete."""
+
+
+def load_table(recipe: Recipe, home: Path) -> SplitTable:
+    """The recipe's split, reduced to its classes, with `val` carved out of train where it asks for one."""
+    from harbench.datasets.tables import carve_validation, load_spec, load_split
+
+    table = load_split(recipe.data.dataset, recipe.data.split, home)
+    if recipe.data.classes:
+        table = keep_classes(table, recipe.data.classes)
+    if recipe.data.validation is not None:
+        table = carve_validation(table, load_spec(recipe.data.dataset, home), recipe.data.validation)
+    return table
+
+
+def keep_classes(table: SplitTable, keys: tuple[str, ...]) -> SplitTable:
+    """Only the samples of these classes, in official class order, targets renumbered."""
+    known = {label.key: index for index, label in enumerate(table.classes)}
+    unknown = [key for key in keys if key not in known]
+    if unknown:
+        raise DatasetError(f"{table.dataset} has no class {', '.join(unknown)}; its classes: {', '.join(known)}")
+    kept = sorted(known[key] for key in set(keys))
+    renumbered = {old: new for new, old in enumerate(kept)}
+    return replace(
+        table,
+        classes=tuple(table.classes[index] for index in kept),
+        samples=tuple(replace(s, target=renumbered[s.target]) for s in table.samples if s.target in renumbered),
+    )
+
+
+def missing_media(table: SplitTable, cache: FrameCache) -> tuple[str, ...]:
+    """Media of the table that the cache does not hold, in official order."""
+    return tuple(media for media in table.media() if media not in cache)
+
+
+def prepare_line(recipe: Recipe) -> str:
+    """The exact command that makes the cache which a recipe needs."""
+    cache = recipe.data.cache
+    words = ["harbench prepare", recipe.data.dataset, f"--split {recipe.data.split}" if recipe.data.split else ""]
+    words += ["--stream pose"] if cache.stream == "pose" else [f"--short-side {cache.short_side}"]
+    return " ".join(word for word in words if word)
+
+
+def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> Inputs:
+    """Open everything that training and evaluation read.
+
+    Raises:
+        CacheError: there is no cache that fits, or more than `ok_missing` media of the split are not in it.
+    """
+    from harbench.datasets.tables import load_spec, load_split
+    from harbench.frames.cache import find_cache, open_cache
+    from harbench.frames.clips import ClipDataset
+    from harbench.ingest.boxes import load_boxes
+
+    spec = load_spec(recipe.data.dataset, home)
+    table = load_table(recipe, home)
+    cache = open_cache(find_cache(home, recipe.data.dataset, recipe.data.cache))
+    missing = missing_media(table, cache)
+    if len(missing) > ok_missing:
+        raise CacheError(
+            f"{len(missing)} of {len(table.media())} media of {table.dataset} {table.split} are not in the cache "
+            f"{recipe.data.cache.name}, the first is {missing[0]}.\nPrepare them:  {prepare_line(recipe)}\n"
+            f"or go on without them:  --ok-missing {len(missing)}  (test samples among them count as wrong, the run is partial)"
+        )
+    boxes = load_boxes(home, recipe.data.dataset) if recipe.data.boxes else None
+    chosen_on = {"val": "val", "test": "test", "last": None}[recipe.train.selection]
+
+    def clips(rows: tuple[Sample, ...], *, train: bool) -> ClipDataset:
+        views = None if train else recipe.eval
+        return ClipDataset(rows, cache, recipe.input, seed=seed, train=train, eval=views, boxes=boxes)
+
+    train_rows = tuple(sample for sample in table.subset("train") if sample.media in cache)
+    if not train_rows:
+        raise CacheError(f"no training sample of {table.dataset} {table.split} is in the cache. Run {prepare_line(recipe)}")
+    return Inputs(
+        recipe=recipe,
+        spec=spec,
+        table=table,
+        official_classes=len(load_split(recipe.data.dataset, recipe.data.split, home).classes),
+        cache=cache,
+        train_rows=train_rows,
+        train=clips(train_rows, train=True),
+        val=clips(table.subset(chosen_on), train=False) if chosen_on else None,  # type: ignore[arg-type]
+        test=clips(table.subset("test"), train=False),
+        missing=missing,
+        partial="; ".join(partial_reasons(recipe, spec, table, cache)),
+    )
+
+
+def partial_reasons(recipe: Recipe, spec: DatasetSpec, table: SplitTable, cache: FrameCache) -> list[str]:
+    """Why a number on these inputs may not stand beside complete ones (design rule 4), in words."""
+    reasons = []
+    test = table.subset("test")
+    there = sum(sample.media in cache for sample in test)
+    if there < 0.99 * len(test):
+        reasons.append(f"{there} of {len(test)} test samples")
+    absent = sum(sample.media not in cache for sample in table.subset("train"))
+    if absent:
+        reasons.append(f"{absent} training samples missing")
+    if spec.short_side:
+        sizes = sorted(min(cache.info(s.media).source_size) for s in test if s.media in cache)
+        if sizes and sizes[len(sizes) // 2] < spec.short_side:
+            reasons.append(f"downscaled media (median short side {sizes[len(sizes) // 2]}, published {spec.short_side} or more)")
+    return reasons
+
+
+def obstacles(recipe: Recipe, *, home: Path, ok_missing: int = 0) -> list[str]:
+    """Everything that keeps a run from starting: data and weights, each one message with the way out."""
+    from harbench.models.weights import check_weights
+
+    found = []
+    for attempt in (lambda: open_inputs(recipe, 0, home=home, ok_missing=ok_missing), lambda: check_weights(recipe.model)):
+        try:
+            attempt()
+        except HarbenchError as error:
+            found.append(str(error))
+    return found

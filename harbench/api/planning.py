@@ -1,0 +1,89 @@
+"""`run --dry-run`: what a recipe resolves to and what it would cost on this machine, and what is in the way."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harbench import places
+from harbench.api.facts import input_shape
+from harbench.api.inputs import load_table, obstacles
+from harbench.records import RunReport
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from harbench.recipe import Recipe
+    from harbench.records import SplitTable
+
+
+def plan(recipe: Recipe, folder: Path, seed: int, *, home: Path) -> RunReport:
+    """Resolve, count and estimate; nothing is trained or written. Needs neither media nor weights."""
+    from harbench.datasets.tables import load_spec
+    from harbench.models.find import build_model
+    from harbench.models.profile import count_flops, count_parameters
+    from harbench.recipe import dump_recipe
+
+    table = load_table(recipe, home)
+    scratch = recipe.model.model_copy(update={"weights": None})
+    model = build_model(scratch, len(table.classes))
+    shape = input_shape(recipe, load_spec(recipe.data.dataset, home))
+    forward, activations = _one_step(model, shape)
+    clips = recipe.train.epochs * len(table.subset("train"))
+    views = len(table.subset("test")) * recipe.eval.views
+    micro = min(recipe.train.micro_batch or recipe.train.batch_size, max(1, len(table.subset("train"))))
+    parameters = count_parameters(model)
+    in_the_way = obstacles(recipe, home=home)
+    details = {
+        "recipe": dump_recipe(recipe),
+        "run folder": str(folder),
+        "samples": {name: len(table.subset(name)) for name in ("train", "val", "test")},
+        "input": "x".join(map(str, shape)),
+        "parameters": f"{parameters / 1e6:.2f} M",
+        "GFLOPs": f"{count_flops(model, shape) / 1e9:.2f} a view (multiply-adds counted once), {recipe.eval.views} views a sample",
+        "cache": f"about {_cache_bytes(recipe, table) / 1e9:.1f} GB in {places.cache_folder(home, table.dataset, recipe.data.cache.name)}",
+        "run disk": f"about {parameters * 4 * 4 / 1e6:.0f} MB (weights, optimiser state, the previous state while saving)",
+        "memory": f"about {(parameters * 16 + activations * micro) / 1e9:.1f} GB for a micro-batch of {micro}",
+        "time": f"about {_hours(clips * forward * 3)} of training and {_hours(views * forward)} of evaluation at "
+        f"{forward * 1e3:.0f} ms a forward pass of one view, measured here on the CPU",
+        "in the way": "nothing: harbench run starts" if not in_the_way else "\n\n".join(in_the_way),
+    }  # fmt: skip
+    return RunReport(
+        folder=str(folder), recipe=recipe.name, dataset=table.dataset, split=table.split, seed=seed, state="dry run",
+        metrics={}, interval=None, headline="", failed=0, partial="", plan=details, seconds={},
+    )  # fmt: skip
+
+
+def _one_step(model: nn.Module, shape: tuple[int, ...]) -> tuple[float, int]:
+    """Seconds of one forward pass of one view, and bytes that its backward pass keeps."""
+    import torch
+
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    view = torch.zeros((2, *shape))
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.train()(view)
+    model.eval()
+    with torch.inference_mode():
+        started = time.perf_counter()
+        model(view)
+        seconds = time.perf_counter() - started
+    weights = sum(parameter.untyped_storage().nbytes() for parameter in model.parameters())
+    return seconds / 2, max(0, sum(kept.values()) - weights) // 2
+
+
+def _cache_bytes(recipe: Recipe, table: SplitTable) -> int:
+    from harbench.frames.cache import estimate_cache_bytes
+
+    return estimate_cache_bytes(len(table.media()), recipe.data.cache, unit=table.unit)
+
+
+def _hours(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

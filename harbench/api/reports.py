@@ -1,0 +1,62 @@
+"""`report`: leaderboards that compare like with like, in the terminal and as files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harbench.errors import HarbenchError
+from harbench.files import write_text
+from harbench.records import Leaderboard
+
+FORMATS = ("md", "csv", "tex", "html")
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """Where the report lies, and what is in it."""
+
+    board: Leaderboard
+    page: Path
+    files: tuple[Path, ...]
+    runs: int
+    published: int
+    next: tuple[str, ...]
+
+
+def report(datasets: tuple[str, ...] = (), *, home: Path, runs: Path, output: Path = Path("reports")) -> ReportResult:
+    """Build the leaderboard of some data sets (default: those with finished runs) and write md, csv, tex and html.
+
+    Raises:
+        HarbenchError: there is neither a run nor a published number to show.
+    """
+    from harbench.datasets.tables import load_spec
+    from harbench.reporting.leaderboard import build_leaderboard
+    from harbench.reporting.published import load_published, published_names
+    from harbench.reporting.render import render
+    from harbench.reporting.runs import load_runs
+
+    records = load_runs(runs)
+    for name in datasets:
+        if name not in published_names(home):
+            load_spec(name, home)
+    chosen = datasets or tuple(dict.fromkeys(record.dataset for record in records))
+    own = [record for record in records if record.dataset in chosen]
+    published = [row for name in chosen for row in load_published(name, home)]
+    if not own and not published:
+        about = " and ".join(chosen) or "any data set"
+        raise HarbenchError(
+            f"there is nothing to report: no finished run of {about} under {runs}, and no published number.\n"
+            "Run a recipe first:  harbench run recipes/motion3d_sample.yaml   (see `harbench recipes`)"
+        )
+    board = build_leaderboard(own, published)
+    stem = "-".join(chosen) if len(chosen) <= 3 else "leaderboard"
+    files = tuple(output / f"{stem}.{kind}" for kind in FORMATS)
+    for path, kind in zip(files, FORMATS, strict=True):
+        write_text(path, render(board, kind))
+    following = (
+        f"open {files[-1]} in a browser",
+        "harbench recipes                     what else can be trained",
+        "harbench datasets                    what else can be prepared",
+    )
+    return ReportResult(board, files[-1], files, len(own), len(published), following)

@@ -1,0 +1,135 @@
+"""What a person sees: tables, progress bars, messages. Only cli.py uses it; with --json nothing here touches stdout."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table as RichTable
+
+from harbench.records import Leaderboard, Row, Table, Track, silent
+
+T = TypeVar("T")
+out = Console()
+"""Results."""
+err = Console(stderr=True)
+"""Progress, log lines and errors, so that stdout can be piped."""
+
+
+def setup_logging(*, quiet: bool, verbose: bool) -> None:
+    """Log lines of the core on stderr: what it is doing, warnings only with --quiet, everything with --verbose."""
+    level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
+    handler = RichHandler(console=err, show_time=False, show_level=False, show_path=verbose, markup=False)
+    root = logging.getLogger("harbench")
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Track]:
+    """A `track` that draws bars with rate and time left, one a stage; plain lines where there is no terminal."""
+    if quiet:
+        yield silent
+    elif not err.is_terminal:
+        yield _plain_track
+    else:
+        columns = (
+            TextColumn("{task.description}", style="bold"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=err, expand=True) as bars:
+
+            def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+                length = total if total is not None else len(items) if isinstance(items, Sequence) else None
+                yield from bars.track(items, total=length, description=escape(what))
+
+            yield track
+
+
+def _plain_track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+    """About ten lines a stage, for logs and pipes."""
+    length = total if total is not None else len(items) if isinstance(items, Sequence) else None
+    step = max(1, (length or 1000) // 10)
+    done = 0
+    for done, item in enumerate(items, 1):
+        yield item
+        if done % step == 0 and done != length:
+            err.print(f"{what}: {done}{f' of {length}' if length else ''}", markup=False, highlight=False)
+    err.print(f"{what}: {done} done", markup=False, highlight=False)
+
+
+def show_error(message: str) -> None:
+    """One message a person can act on."""
+    err.print(Panel(escape(message), title="harbench", title_align="left", border_style="red"))
+
+
+def say(message: str) -> None:
+    """A plain line of the result; markup in data is never interpreted."""
+    out.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, numeric: Sequence[str] = ()) -> None:
+    """A small table of plain values."""
+    table = RichTable(title=escape(title), title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(str(value)) for value in row))
+    out.print(table)
+
+
+def show_leaderboard(board: Leaderboard, limit: int | None = None) -> None:
+    """Every table of the leaderboard: places first, then what has none, with the reason."""
+    for table in board.tables:
+        _show_board_table(table, limit)
+
+
+def _show_board_table(table: Table, limit: int | None) -> None:
+    shown = RichTable(title=escape(table.title), title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for column, justify in (
+        ("", "right"), ("method", "left"), (table.key.metric, "right"), ("95 %", "right"), ("params", "right"),
+        ("pretraining", "left"), ("frames", "left"), ("views", "left"), ("selection", "left"), ("", "left"),
+    ):  # fmt: skip
+        shown.add_column(column, justify="right" if justify == "right" else "left", overflow="fold")
+    rows = table.rows if limit is None else _around_runs(table.rows, limit)
+    for row in rows:
+        style = "bold" if row.kind == "run" else "dim" if row.place is None else ""
+        marks = " ".join(f"[{index}]" for index in row.footnotes)
+        shown.add_row(
+            str(row.place or ""),
+            escape(row.name),
+            f"{row.value:.2f}" + (f" ±{row.spread:.2f}" if row.spread is not None else ""),
+            "" if row.interval is None else f"{row.interval[0]:.2f}-{row.interval[1]:.2f}",
+            "" if row.params_m is None else f"{row.params_m:.1f} M",
+            escape(row.protocol.pretraining),
+            escape(row.protocol.frames),
+            escape(row.protocol.views),
+            escape(row.protocol.selection),
+            escape(row.why_not or marks),
+            style=style,
+        )
+    out.print(shown)
+    if len(rows) < len(table.rows):
+        say(f"... and {len(table.rows) - len(rows)} more rows on the page")
+    for index, note in enumerate(table.footnotes, 1):
+        say(f"[{index}] {note}")
+    say("")
+
+
+def _around_runs(rows: Sequence[Row], limit: int) -> list[Row]:
+    """The user's own rows, and the best published ones up to `limit` rows in all."""
+    own = [row for row in rows if row.kind == "run"]
+    rest = [row for row in rows if row.kind != "run"][: max(0, limit - len(own))]
+    keep = {id(row) for row in (*own, *rest)}
+    return [row for row in rows if id(row) in keep]
