@@ -19,7 +19,7 @@ $(READY): pyproject.toml
 
 run: $(READY)  ## From nothing to a leaderboard: render `sample`, train two models on it, write the report
 	@$(BIN)/harbench prepare sample --split small
-	@$(BIN)/harbench run recipes/motion3d_sample.yaml recipes/frame_sample.yaml
+	@$(BIN)/harbench run recipes/motion3d_sample.yaml recipes/small_cnn_sample.yaml
 	@$(BIN)/harbench report sample
 
 test: $(READY) lint types  ## All checks: lint, types, tests with coverage (offline; real data from HARBENCH_TEST_DATA)

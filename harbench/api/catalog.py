@@ -153,3 +153,10 @@ def recipe_schema() -> dict[str, Any]:
     from harbench.recipe import Recipe
 
     return Recipe.model_json_schema()
+
+
+def recipe_text(summary: RecipeSummary) -> str:
+    """The resolved recipe as YAML, every default written out."""
+    import yaml
+
+    return yaml.safe_dump(summary.resolved, sort_keys=False, allow_unicode=True).rstrip()

@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-import yaml
-
 from harbench.api.inputs import open_inputs
 from harbench.api.running import choose_device
 from harbench.errors import RunError
@@ -51,6 +49,8 @@ def evaluate(
     Raises:
         RunError: there is no finished run, or its weights are for other classes.
     """
+    import yaml
+
     from harbench.evaluation.metrics import score
     from harbench.evaluation.predict import predict
     from harbench.frames.clips import normalize
