@@ -1,0 +1,284 @@
+"""Finds data sets by name and makes their split tables. Needs no media, and nothing but the standard library.
+
+A data set is a module with a top-level `SPEC`: one of harbench's own in this folder, or a user's
+`<home>/datasets/<name>.py`. Its table is `splits/<name>/samples.csv`, a user's `<home>/splits/<name>/samples.csv`, or
+the rule `SPEC.rows`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import ModuleType
+
+from harbench import places
+from harbench.datasets.parse import KEY, Row, read_classes, read_samples, without_suffix
+from harbench.errors import DatasetError
+from harbench.records import ClassLabel, DatasetSpec, Sample, SplitTable, Subset
+
+_DEFINES_SPEC = re.compile(r"^SPEC\b[^=\n]*=", re.MULTILINE)
+_LOPO = "lopo-"
+_WHOLE = "-video"
+# What can go wrong while somebody else's module is executed, short of deliberate nonsense.
+_IMPORT_ERRORS = (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError, OSError)
+
+
+# ------------------------------------------------------------------------------------------------------------- lookup
+def dataset_names(home: Path | None = None) -> list[str]:
+    """Every data set there is, harbench's own and those under `home`, sorted; no module is imported for it."""
+    return sorted(_spec_files(home))
+
+
+def load_spec(name: str, home: Path | None = None) -> DatasetSpec:
+    """The `SPEC` of the data set `name`. Raises DatasetError when there is none, or two, or it is something else."""
+    files = _spec_files(home).get(name)
+    if files is None:
+        known = dataset_names(home)
+        raise DatasetError(
+            f"There is no data set {name!r}{_nearest(name, known)}. There are: {', '.join(known)}. "
+            "Your own goes into `datasets/NAME.py` and `splits/NAME/` under the data home (--home)."
+        )
+    if len(files) > 1:
+        raise DatasetError(
+            f"{files[1]} has the name of a data set of harbench's own. Rename it, its SPEC and its folder."
+        )
+    spec = _spec_module(name, files[0]).SPEC
+    if not isinstance(spec, DatasetSpec) or spec.name != name or not spec.splits:
+        expected = f"SPEC = DatasetSpec(name={name!r}, ..., splits=(at least the default one,))"
+        raise DatasetError(f"{files[0]}: expected {expected}, found {spec!r}")
+    return spec
+
+
+def _spec_files(home: Path | None) -> dict[str, list[Path]]:
+    """Name -> the files that define it. The text is scanned, so a file that does not compile is listed all the same."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for folder in (Path(__file__).parent, home and home / "datasets"):
+        for path in sorted(folder.glob("*.py")) if folder else ():
+            if _DEFINES_SPEC.search(path.read_text(encoding="utf-8", errors="replace")):
+                found[path.stem].append(path)
+    return dict(found)
+
+
+def _spec_module(name: str, path: Path) -> ModuleType:
+    if path.parent == Path(__file__).parent:
+        return importlib.import_module(f"harbench.datasets.{name}")
+    located = importlib.util.spec_from_file_location(f"harbench_user_dataset_{name}", path)
+    assert located is not None and located.loader is not None  # a .py file always has a loader
+    module = importlib.util.module_from_spec(located)
+    sys.modules[located.name] = module
+    try:
+        located.loader.exec_module(module)
+    except _IMPORT_ERRORS as error:
+        raise DatasetError(f"{path}: this data set cannot be loaded: {type(error).__name__}: {error}") from error
+    return module
+
+
+# ------------------------------------------------------------------------------------------------------------- splits
+def split_names(spec: DatasetSpec, home: Path | None = None) -> list[str]:
+    """Every split that can be loaded: the listed ones, then the derived `lopo-<group>` and `<split>-video`."""
+    if spec.rows is not None:
+        return list(spec.splits)
+    rows = _read_rows(spec, home)[1]
+    names = list(spec.splits)
+    if spec.leave_one_group_out:
+        names += [f"{_LOPO}{group}" for group in dict.fromkeys(row.group for row in _default_rows(spec, rows)) if group]
+    if any(row.start is not None for row in rows):
+        names += [f"{name}{_WHOLE}" for name in dict.fromkeys(names)]
+    return list(dict.fromkeys(names))
+
+
+def expand_splits(spec: DatasetSpec, text: str, home: Path | None = None) -> list[str]:
+    """The splits that `text` asks for, each once, in the order asked.
+
+    Empty is the default split, `1` is `split1`, `all` every listed split, the name of a split set its splits; `lopo-*`
+    is a pattern, which stands for `<split>-video` only if it says so (`lopo-*-video`); a comma separates several.
+    Raises DatasetError for anything else, with the splits that there are.
+    """
+    chosen: dict[str, None] = {}
+    for part in text.split(","):
+        chosen.update(dict.fromkeys(_matching(spec, part.strip(), home)))
+    return list(chosen)
+
+
+def _matching(spec: DatasetSpec, part: str, home: Path | None) -> Sequence[str]:
+    name = _full_name(spec, part)
+    if name in spec.splits:
+        return [name]
+    if name == "all":
+        return spec.splits
+    if name in spec.split_sets:
+        return spec.split_sets[name]
+    names = split_names(spec, home)
+    matches = [known for known in names if fnmatchcase(known, name) and known.endswith(_WHOLE) == name.endswith(_WHOLE)]
+    if not matches:
+        raise _unknown_split(spec, part, names)
+    return matches
+
+
+def _full_name(spec: DatasetSpec, text: str) -> str:
+    """`` -> the default split; `1` -> `split1` where there is one."""
+    numbered = f"split{text}"
+    return numbered if numbered in spec.splits else text or spec.splits[0]
+
+
+def _unknown_split(spec: DatasetSpec, name: str, names: Sequence[str]) -> DatasetError:
+    derived = [known for known in names if known not in spec.splits]
+    also = f"; derived from them: {derived[0]} ... {derived[-1]} ({len(derived)})" if derived else ""
+    return DatasetError(
+        f"{spec.name} has no split {name!r}{_nearest(name, names)}. It has: {', '.join(spec.splits)}{also}. "
+        f"`harbench splits {spec.name}` shows them."
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- tables
+def load_split(dataset: str, split: str = "", home: Path | None = None) -> SplitTable:
+    """One official partition of `dataset`, in the publisher's order; `split` as `expand_splits` takes a single one.
+
+    `lopo-<group>` is test = that group, train = all others, over the samples of the default split. `<split>-video`
+    joins the frame ranges of a media into one sample that is the whole media. Raises DatasetError for an unknown data
+    set or split, and with file and line for a damaged table.
+    """
+    spec = load_spec(dataset, home)
+    name = _full_name(spec, split)
+    if spec.rows is not None:
+        if name not in spec.splits:
+            raise _unknown_split(spec, name, spec.splits)
+        return SplitTable(spec.name, name, spec.unit, _read_listed_classes(spec, home), tuple(spec.rows(name)))
+    classes, rows = _read_rows(spec, home)
+    targets = {label.key: target for target, label in enumerate(classes)}
+    samples = _partition(spec, rows, targets, name)
+    if samples is not None:
+        return SplitTable(spec.name, name, spec.unit, classes, tuple(samples))
+    samples = _partition(spec, rows, targets, name.removesuffix(_WHOLE)) if name.endswith(_WHOLE) else None
+    if samples is None or all(sample.start is None for sample in samples):
+        raise _unknown_split(spec, name, split_names(spec, home))
+    return SplitTable(spec.name, name, "video", classes, tuple(_whole_media(spec.name, name, samples)))
+
+
+def _stored(spec: DatasetSpec) -> list[str]:
+    """The splits that are columns of samples.csv."""
+    return [name for name in spec.splits if not (spec.leave_one_group_out and name.startswith(_LOPO))]
+
+
+def _read_rows(spec: DatasetSpec, home: Path | None) -> tuple[tuple[ClassLabel, ...], list[Row]]:
+    """Classes and rows of samples.csv; classes.txt beside it orders and names the classes, else they are sorted."""
+    path = _table_file(spec, "samples.csv", home)
+    if not path.with_name("classes.txt").is_file():
+        rows = read_samples(path, _stored(spec), None)
+        return tuple(ClassLabel(key, key.replace("_", " ")) for key in sorted({row.label for row in rows})), rows
+    classes = read_classes(path.with_name("classes.txt"))
+    return classes, read_samples(path, _stored(spec), {label.key for label in classes})
+
+
+def _read_listed_classes(spec: DatasetSpec, home: Path | None) -> tuple[ClassLabel, ...]:
+    return read_classes(_table_file(spec, "classes.txt", home))
+
+
+def _table_file(spec: DatasetSpec, name: str, home: Path | None) -> Path:
+    for folder in places.splits_folders(spec.name, home):
+        if (folder / name).is_file():
+            return folder / name
+    where = (
+        f"{home / 'splits' / spec.name / name}" if home else f"splits/{spec.name}/{name} under the data home (--home)"
+    )
+    raise DatasetError(
+        f"{spec.name} has no table: expected {where}, found nothing. See splits/README.md for its columns."
+    )
+
+
+def _default_rows(spec: DatasetSpec, rows: Sequence[Row]) -> Sequence[Row]:
+    """The rows that the default split uses; all of them when it is derived itself."""
+    default = spec.splits[0]
+    return [row for row in rows if row.subsets[default]] if default in _stored(spec) else rows
+
+
+def _partition(spec: DatasetSpec, rows: Sequence[Row], targets: dict[str, int], split: str) -> list[Sample] | None:
+    """The samples of a stored or `lopo-` split; None when there is no such split."""
+    if split in _stored(spec):
+        return [_sample(row, targets, subset) for row in rows if (subset := row.subsets[split])]
+    if not spec.leave_one_group_out or not split.startswith(_LOPO):
+        return None
+    held_out, rows = split.removeprefix(_LOPO), _default_rows(spec, rows)
+    if not KEY.fullmatch(held_out) or all(row.group != held_out for row in rows):
+        return None
+    return [_sample(row, targets, "test" if row.group == held_out else "train") for row in rows]
+
+
+def _sample(row: Row, targets: dict[str, int], subset: Subset) -> Sample:
+    return Sample(row.sample_id, targets[row.label], row.group, subset, row.media, row.start, row.end)
+
+
+def _whole_media(dataset: str, split: str, samples: Iterable[Sample]) -> list[Sample]:
+    """One sample a media, its id the media without suffix; its ranges must agree in class, group and subset."""
+    merged: dict[str, Sample] = {}
+    for sample in samples:
+        whole = replace(sample, sample_id=without_suffix(sample.media), start=None, end=None)
+        if merged.setdefault(sample.media, whole) != whole:
+            raise DatasetError(
+                f"{dataset} {split}: the frame ranges of {sample.media} differ in class, group or subset, so it cannot "
+                f"be one sample. Use the split `{split.removesuffix(_WHOLE)}`."
+            )
+    return list(merged.values())
+
+
+# --------------------------------------------------------------------------------------------------------- validation
+def carve_validation(table: SplitTable, spec: DatasetSpec, fraction: float) -> SplitTable:
+    """`table` with a part of train turned into val, whole groups at a time; test is never touched.
+
+    Held out are the groups that `spec.validation` names, else those with the smallest hash: the share `fraction` of
+    them, class by class where no group spans two classes. Samples without a group are taken media by media. A table
+    that has an official val is returned as it is. Raises DatasetError when nothing would be left on one side.
+    """
+    if table.subset("val"):
+        return table
+    labels: dict[str, set[int]] = defaultdict(set)
+    for sample in table.subset("train"):
+        labels[_unit(sample)].add(sample.target)
+    if spec.validation:
+        held_out = {group for group in labels if re.search(spec.validation, group)}
+    else:
+        held_out = _smallest_hashes(table.dataset, labels, fraction)
+    if not held_out or len(held_out) == len(labels):
+        raise DatasetError(
+            f"{table.dataset} {table.split}: cannot hold out {len(held_out)} of {len(labels)} training groups for "
+            "validation. Leave `data.validation` out of the recipe, or give another share."
+        )
+    return replace(
+        table,
+        samples=tuple(
+            replace(sample, subset="val") if sample.subset == "train" and _unit(sample) in held_out else sample
+            for sample in table.samples
+        ),
+    )
+
+
+def _unit(sample: Sample) -> str:
+    """What is held out as a whole."""
+    return sample.group or sample.media
+
+
+def _smallest_hashes(dataset: str, labels: dict[str, set[int]], fraction: float) -> set[str]:
+    """The share `fraction` of the groups, at least one of two or more; their order is a hash's, so nobody's choice."""
+    one_class_each = all(len(targets) == 1 for targets in labels.values())
+    strata: dict[int, list[str]] = defaultdict(list)
+    for group, targets in labels.items():
+        strata[min(targets) if one_class_each else 0].append(group)
+    held_out: set[str] = set()
+    for groups in strata.values():
+        groups.sort(key=lambda group: hashlib.sha256(f"{dataset}/{group}".encode()).digest())
+        held_out.update(groups[: max(round(fraction * len(groups)), 1)] if len(groups) > 1 else ())
+    return held_out
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; the nearest is {close[0]!r}" if close else ""

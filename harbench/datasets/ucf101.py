@@ -1,0 +1,34 @@
+"""UCF-101: 13,320 YouTube clips of 101 actions, cut from 25 source videos ("groups") a class."""
+
+from harbench.records import Archive, DatasetSpec
+
+SPEC = DatasetSpec(
+    name="ucf101",
+    title="UCF-101",
+    modality="video",
+    unit="video",
+    splits=("split1", "split2", "split3"),
+    group="source video",
+    split_sets={"mean-of-3": ("split1", "split2", "split3")},
+    counts={"split1": (9537, 0, 3783), "split2": (9586, 0, 3734), "split3": (9624, 0, 3696)},
+    # Groups 22 to 25 are in train of every split, and hold all classes: 2,107 clips that touch no test split.
+    validation=r"/g2[2-5]$",
+    short_side=240,
+    homepage="https://www.crcv.ucf.edu/data/UCF101.php",
+    licence="unknown; research use, the clips come from YouTube",
+    citation=(
+        "K. Soomro, A. R. Zamir, M. Shah. UCF101: A Dataset of 101 Human Actions Classes From Videos in The Wild. "
+        "CRCV-TR-12-01, 2012. arXiv:1212.0402"
+    ),
+    size="6.5 GB",
+    archives=(
+        Archive(
+            name="UCF101.rar",
+            urls=(
+                "https://www.crcv.ucf.edu/data/UCF101/UCF101.rar",
+                "https://www.crcv.ucf.edu/datasets/human-actions/ucf101/UCF101.rar",
+            ),
+            sha256="ca8dfadb4c891cb11316f94d52b6b0ac2a11994e67a0cae227180cd160bd8e55",
+        ),
+    ),
+)

@@ -1,0 +1,24 @@
+"""Weizmann as its authors publish it: 93 files, because lena runs, skips and walks twice. Leave-one-person-out."""
+
+from harbench.datasets import weizmann
+from harbench.records import Archive, DatasetSpec
+
+_ACTIONS = ("bend", "jack", "jump", "pjump", "run", "side", "skip", "walk", "wave1", "wave2")
+_SPLITS = weizmann.SPEC.splits
+
+SPEC = DatasetSpec(
+    name="weizmann93",
+    title="Weizmann (93 files)",
+    modality="video",
+    unit="video",
+    splits=_SPLITS,
+    group="person",
+    leave_one_group_out=True,
+    split_sets={"lopo": _SPLITS},
+    counts=dict.fromkeys(_SPLITS, (83, 0, 10)) | {"lopo-lena": (80, 0, 13)},
+    short_side=144,
+    homepage=weizmann.SPEC.homepage,
+    licence=weizmann.SPEC.licence,
+    citation=weizmann.SPEC.citation,
+    archives=tuple(Archive(name=f"{action}.zip") for action in _ACTIONS),
+)
