@@ -89,7 +89,7 @@ class Whole(Part):
 
 
 class Uniform(Part):
-    """`n` single frames, evenly spaced, each a clip of its own of one frame; `n: 1` is the middle frame."""
+    """`n` single frames, evenly spaced, each a clip of its own, so `eval.clips` is `n`; one is the middle frame."""
 
     n: Positive = 1
 
@@ -156,6 +156,13 @@ class InputConfig(Part):
     """Poses only: M, bodies kept."""
     center: bool = True
     """Poses only: subtract the mean joint and divide by the body's size, per clip."""
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> InputConfig:
+        smallest = min(self.resize) if isinstance(self.resize, tuple) else self.resize
+        if smallest is not None and smallest < self.size:
+            raise ValueError(f"resize: {self.resize} is smaller than the crop, size: {self.size}")
+        return self
 
 
 # -------------------------------------------------------------------------------------------------------------- model
@@ -266,6 +273,15 @@ class Recipe(Part):
             raise ValueError("train.selection: val needs data.validation (share of training groups to hold out)")
         if self.train.refit and self.train.selection != "val":
             raise ValueError("train.refit needs train.selection: val")
+        return self
+
+    @model_validator(mode="after")
+    def _clips_fit(self) -> Recipe:
+        clip, clips = self.input.clip, self.eval.clips
+        if clip.uniform and clip.uniform.n != clips:
+            raise ValueError(f"input.clip.uniform.n: {clip.uniform.n} is as many clips, but eval.clips is {clips}")
+        if clip.whole and clips > 1:
+            raise ValueError(f"eval.clips: {clips}, but a whole clip spans its range, so there is only one")
         return self
 
 

@@ -1,0 +1,281 @@
+"""The clip data set: views of samples, made the same whoever makes them; the loader that batches them; normalisation.
+
+A view depends on (seed, epoch, sample id, view) and on nothing else, so that the number of workers, the batch a sample
+falls into, and where a killed training goes on change no pixel of it.
+"""
+
+from __future__ import annotations
+
+import gc
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from itertools import groupby, islice
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from numpy.dtypes import StringDType
+from torch.utils.data import DataLoader, Dataset
+
+from harbench.errors import HarbenchError, MediaError
+from harbench.frames.sampling import clip_indices
+from harbench.frames.skeletons import check_joints, eval_joints, train_joints
+from harbench.frames.transforms import Box, crop_box, draw, eval_clip, train_clip
+from harbench.recipe import EvalConfig, InputConfig
+from harbench.records import Clip, FrameCache, Sample
+
+Key = tuple[int, int, int, int]
+"""epoch, position in the epoch, row of the data set, view of the sample."""
+Keys = npt.NDArray[np.int64]
+"""`[n, 4]`, one Key a line."""
+
+MEAN_STD = {
+    "kinetics400": ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+"""Mean and standard deviation on [0, 1]: torchvision's presets for video and image classification."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Views of one epoch in the order of their keys, without those that could not be made."""
+
+    frames: torch.Tensor
+    """`[B, ...]` of `Clip.frames`; `[0]` when nothing could be made."""
+    targets: torch.Tensor
+    """int64 `[B]`."""
+    rows: npt.NDArray[np.int64]
+    """`[B]`: the row of the data set."""
+    views: npt.NDArray[np.int64]
+    """`[B]`: the view of that sample."""
+    failed: Mapping[int, str] = field(default_factory=dict)
+    """Row -> why a view of it could not be made. Only in evaluation: training stops."""
+
+
+def generator(*parts: object) -> np.random.Generator:
+    """A generator that depends on `parts` only, in every process (unlike `hash`)."""
+    digest = blake2b("\0".join(map(str, parts)).encode(), digest_size=16).digest()
+    return np.random.default_rng(int.from_bytes(digest, "big"))
+
+
+def training_keys(num_rows: int, epoch: int, seed: int) -> Keys:
+    """Keys of one epoch, every row once, in an order drawn from (seed, epoch).
+
+    Batch b is `keys[b * batch_size : (b + 1) * batch_size]`, so that a resumed epoch is a slice.
+    """
+    rows = generator(seed, epoch, "order").permutation(num_rows)
+    return np.stack([np.full(num_rows, epoch), np.arange(num_rows), rows, np.zeros(num_rows, np.int64)], axis=1)
+
+
+def evaluation_keys(num_rows: int, views: int) -> Keys:
+    """Keys of all views of all rows, the views of a row together."""
+    rows, view = np.divmod(np.arange(num_rows * views), views)
+    return np.stack([np.zeros_like(rows), rows, rows, view], axis=1)
+
+
+class ClipDataset(Dataset[Clip]):
+    """Clips of samples, by `(epoch, position, row, view)`.
+
+    View v of an evaluated sample is temporal clip `v // crops` and spatial crop `v % crops`; training has view 0 only.
+    Everything about the rows is held in arrays: Python objects, one a clip, would be copied into every forked worker as
+    their reference counts change.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Sample],
+        cache: FrameCache,
+        config: InputConfig,
+        *,
+        seed: int,
+        train: bool,
+        eval: EvalConfig | None = None,
+        boxes: Mapping[str, Box] | None = None,
+    ) -> None:
+        """`boxes` (media -> fractions) crops every frame to the person; None leaves frames whole.
+
+        Raises:
+            RecipeError: `config` asks for something that the joints of these media cannot do.
+        """
+        self.train = train
+        self.eval = eval or EvalConfig()
+        self.targets = np.array([row.target for row in rows], dtype=np.int64)
+        self._cache, self._config, self._seed = cache, config, seed
+        self._ids = np.array([row.sample_id for row in rows], dtype=StringDType())
+        self._media = np.array([row.media for row in rows], dtype=StringDType())
+        self._start = np.array([row.start or 0 for row in rows], dtype=np.int64)
+        self._end = np.array([np.iinfo(np.int64).max if row.end is None else row.end for row in rows], dtype=np.int64)
+        self._boxes: npt.NDArray[np.float64] | None = None
+        if boxes is not None:
+            self._boxes = np.array([boxes.get(row.media, (np.nan,) * 4) for row in rows]).reshape(-1, 4)
+        first = next((row.media for row in rows if row.media in cache), None)
+        if train and first is not None:
+            frames = cache.read(first, np.zeros(1, np.int64))
+            if frames.dtype != np.uint8:
+                check_joints(frames.shape, config)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Sample ids in the order of the rows."""
+        return tuple(self._ids.tolist())
+
+    @property
+    def views(self) -> int:
+        """Views of one sample."""
+        return 1 if self.train else self.eval.views
+
+    def __getitem__(self, key: Key) -> Clip:
+        """One view.
+
+        Raises:
+            MediaError: it cannot be made; the message names the sample.
+        """
+        try:
+            frames = self._view(key, self._read(key))
+        except HarbenchError as error:
+            raise MediaError(f"sample {self._ids[key[2]]} cannot be read: {error}") from error
+        clip = torch.from_numpy(np.array(frames, order="C"))
+        return Clip(str(self._ids[key[2]]), int(self.targets[key[2]]), key[3], clip)
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        """The views that can be made, and why the others cannot. Spatial crops share what was read."""
+        made: list[tuple[Key, npt.NDArray[Any]]] = []
+        failed: dict[int, str] = {}
+        for _, same in groupby(keys, lambda key: (key[0], key[2], self._clip_of(key))):
+            crops = list(same)
+            try:
+                source = self._read(crops[0])
+                made += [(key, self._view(key, source)) for key in crops]
+            except HarbenchError as error:
+                failed[crops[0][2]] = str(error)
+        rows = np.array([key[2] for key, _ in made], dtype=np.int64)
+        return Batch(
+            frames=_stack([frames for _, frames in made]),
+            targets=torch.from_numpy(self.targets[rows]),
+            rows=rows,
+            views=np.array([key[3] for key, _ in made], dtype=np.int64),
+            failed=failed,
+        )
+
+    def _clip_of(self, key: Key) -> int:
+        return 0 if self.train else key[3] // self.eval.crops
+
+    def _generator(self, key: Key, purpose: str) -> np.random.Generator:
+        """Time and space have generators of their own: another way of sampling leaves the augmentation as it was."""
+        return generator(self._seed, key[0], self._ids[key[2]], key[3], purpose)
+
+    def _read(self, key: Key) -> npt.NDArray[Any]:
+        """The stored frames of a temporal clip, `[T, ...]`."""
+        row, media = key[2], str(self._media[key[2]])
+        info = self._cache.info(media)
+        start, end = int(self._start[row]), min(int(self._end[row]), info.frames)
+        if start >= end:
+            raise MediaError(f"{media}: the sample begins at frame {start}, but only {info.frames} frames were decoded")
+        indices = (
+            start
+            + clip_indices(
+                end - start,
+                info.fps,
+                self._config.clip,
+                num_clips=1 if self.train else self.eval.clips,
+                train=self.train,
+                rng=self._generator(key, "time"),
+            )[self._clip_of(key)]
+        )
+        if (np.diff(indices) > 0).all():
+            return self._cache.read(media, indices)
+        distinct, inverse = np.unique(indices, return_inverse=True)
+        return self._cache.read(media, distinct)[inverse]
+
+    def _view(self, key: Key, source: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The model's input of one view: uint8 `[C, T, H, W]` or float32 `[C, T, V, M]`."""
+        rng = self._generator(key, "space")
+        if source.dtype != np.uint8:
+            return (
+                train_joints(source, self._config, draw(rng), rng) if self.train else eval_joints(source, self._config)
+            )
+        if self._boxes is not None:
+            left, top, right, bottom = self._boxes[key[2]].tolist()
+            if np.isnan(left):
+                raise MediaError(f"{self._media[key[2]]}: no person box is known")
+            source = crop_box(source, (left, top, right, bottom))
+        if self.train:
+            clip = train_clip(source, self._config, draw(rng))
+        else:
+            crops = self.eval.crops
+            clip = eval_clip(source, self._config, crop=key[3] % crops, crops=crops)
+        return clip.transpose(3, 0, 1, 2)
+
+
+def load_batches(dataset: ClipDataset, keys: Iterable[Key], batch_size: int, workers: int = 0) -> Iterator[Batch]:
+    """Batches of consecutive keys; a batch ends with its epoch.
+
+    Workers start once for all `keys`, which are taken lazily: hand in the keys of many epochs in a row
+    (`itertools.chain.from_iterable`) and short epochs pay for no start. `workers=0` loads in this process; results are
+    the same.
+
+    Raises:
+        MediaError: a sample of a training data set cannot be read. In evaluation `Batch.failed` says so.
+    """
+    loader = DataLoader(
+        dataset,
+        batch_sampler=_batches(keys, batch_size),
+        num_workers=workers,
+        collate_fn=_as_is,
+        worker_init_fn=_start_worker if workers else None,
+        # A worker that imports torch anew takes seconds to start.
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+        generator=torch.Generator(),  # else the loader draws from the global one
+    )
+    batch: Batch
+    for batch in loader:
+        if batch.failed and dataset.train:
+            row, reason = next(iter(batch.failed.items()))
+            raise MediaError(f"training needs every sample, and {dataset.ids[row]} cannot be read: {reason}")
+        yield batch
+
+
+def normalize(frames: torch.Tensor, config: InputConfig) -> torch.Tensor:
+    """Model input, float32 `[B, 3, T, H, W]` on the same device, from uint8 `[B, C, T, H, W]`.
+
+    Grey is repeated to three channels here, so that every model and every pretrained weight takes it. Poses (float32
+    already) come back as they are.
+    """
+    if frames.dtype != torch.uint8:
+        return frames
+    mean, std = torch.tensor(MEAN_STD[config.normalize], device=frames.device).view(2, 1, 3, 1, 1, 1)
+    values = frames.expand(-1, 3, -1, -1, -1).to(torch.float32, memory_format=torch.contiguous_format)
+    return values.mul_(1 / (255 * std)).sub_(mean / std)
+
+
+def _stack(views: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
+    """`[B, ...]`, contiguous: left alone, `np.stack` keeps channels last in memory, which is slow to normalise."""
+    if not views:
+        return torch.empty(0)
+    return torch.from_numpy(np.stack(views, out=np.empty((len(views), *views[0].shape), views[0].dtype)))
+
+
+def _batches(keys: Iterable[Key], size: int) -> Iterator[list[Key]]:
+    for _, epoch in groupby(keys, lambda key: int(key[0])):
+        while batch := [(int(e), int(position), int(row), int(view)) for e, position, row, view in islice(epoch, size)]:
+            yield batch
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+def _start_worker(_: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C, and ends its workers
+    cv2.setNumThreads(1)  # a forked thread pool has lost its threads
+    gc.freeze()  # a collection would write to, and so copy, every page of the parent's objects

@@ -1,0 +1,150 @@
+"""From decoded frames to the square clip of a model's input; uint8 in, uint8 out.
+
+Whatever is drawn is drawn once per clip, never per frame: a crop that jumps or a colour that flickers is motion that is
+not there. Resize and crop are one step: the crop's window is found in the source and only that is resized.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from harbench.recipe import AugmentConfig, InputConfig
+
+Frames = npt.NDArray[np.uint8]
+"""`[T, H, W, 3]`, RGB."""
+Box = tuple[float, float, float, float]
+"""xmin, ymin, xmax, ymax as fractions of the media's width and height."""
+Window = tuple[int, int, int, int]
+"""top, left, height, width in source pixels."""
+
+LUMA = (0.299, 0.587, 0.114)
+"""ITU-R BT.601."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One clip's random numbers, uniform on [0, 1). Options say how they are read, never how many are taken."""
+
+    top: float
+    left: float
+    area: float
+    aspect: float
+    flip: float
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    angle: float
+
+
+def draw(rng: np.random.Generator) -> Draw:
+    """Take a clip's random numbers from `rng`, always ten."""
+    return Draw(*rng.random(10).tolist())
+
+
+def crop_box(frames: Frames, box: Box) -> Frames:
+    """The part of the frames within a person box, at least one pixel, enlarged to whole pixels."""
+    height, width = frames.shape[1:3]
+    left, top = min(int(box[0] * width), width - 1), min(int(box[1] * height), height - 1)
+    right, bottom = max(math.ceil(box[2] * width), left + 1), max(math.ceil(box[3] * height), top + 1)
+    return frames[:, max(top, 0) : bottom, max(left, 0) : right]
+
+
+def train_clip(frames: Frames, config: InputConfig, drawn: Draw) -> Frames:
+    """Augmented clip, uint8 `[T, size, size, 3]` (grey: 1 channel), from `[T, H, W, 3]`."""
+    augment, (height, width) = config.augment, frames.shape[1:3]
+    if augment.crop == "multiscale":
+        window = _multiscale(height, width, augment.scale, drawn)
+    else:
+        centre = augment.crop == "center"
+        window = _window(height, width, config, 0.5 if centre else drawn.top, 0.5 if centre else drawn.left)
+    clip = _cut(frames, window, config.size)
+    if drawn.flip < augment.flip:
+        clip = np.stack([cv2.flip(frame, 1) for frame in clip])
+    return _recolour(clip, _colours(clip, augment, drawn), config.channels == "grey")
+
+
+def eval_clip(frames: Frames, config: InputConfig, *, crop: int, crops: int) -> Frames:
+    """Crop number `crop` of `crops`, uint8 `[T, size, size, 3]` (grey: 1 channel).
+
+    One crop is the centre. Three are the first, middle and last place along the long side, as in the 30 views of
+    SlowFast (arXiv:1812.03982); `resize` equal to `size` makes them cover the frame.
+    """
+    height, width = frames.shape[1:3]
+    along = 0.5 if crops == 1 else crop / (crops - 1)
+    top, left = (along, 0.5) if height > width else (0.5, along)
+    clip = _cut(frames, _window(height, width, config, top, left), config.size)
+    return _recolour(clip, np.eye(3), config.channels == "grey")
+
+
+def _window(height: int, width: int, config: InputConfig, top: float, left: float) -> Window:
+    """Source window of a `size` crop after `resize`, at fractions 0..1 of the room that it has."""
+    if isinstance(config.resize, tuple):
+        resized_height, resized_width = (float(side) for side in config.resize)
+    else:
+        scale = (config.resize or config.size * 8 / 7) / min(height, width)
+        resized_height, resized_width = height * scale, width * scale
+    rows = min(max(round(config.size * height / resized_height), 1), height)
+    columns = min(max(round(config.size * width / resized_width), 1), width)
+    return _place(height - rows, top), _place(width - columns, left), rows, columns
+
+
+def _multiscale(height: int, width: int, scale: tuple[float, float], drawn: Draw) -> Window:
+    """Inception's crop (arXiv:1409.4842): area uniform in `scale`, aspect log-uniform in 3/4..4/3, cut to the frame."""
+    area = height * width * (scale[0] + (scale[1] - scale[0]) * drawn.area)
+    aspect = (4 / 3) ** (2 * drawn.aspect - 1)
+    rows = min(max(round(math.sqrt(area / aspect)), 1), height)
+    columns = min(max(round(math.sqrt(area * aspect)), 1), width)
+    return _place(height - rows, drawn.top), _place(width - columns, drawn.left), rows, columns
+
+
+def _place(room: int, fraction: float) -> int:
+    """A position in 0..room; every one equally likely for a uniform fraction, 0.5 is the middle, 1 the last."""
+    return min(int(fraction * (room + 1)), room)
+
+
+def _cut(frames: Frames, window: Window, size: int) -> Frames:
+    """The window of every frame, resized to `size` squared."""
+    top, left, rows, columns = window
+    cut = frames[:, top : top + rows, left : left + columns]
+    if (rows, columns) == (size, size):
+        return cut
+    # Bilinear reads two by two source pixels, which leaves none out down to half size; area is several times slower.
+    method = cv2.INTER_AREA if max(rows, columns) > 2 * size else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(frame, (size, size), interpolation=method) for frame in cut])
+
+
+def _colours(clip: Frames, augment: AugmentConfig, drawn: Draw) -> npt.NDArray[np.float64]:
+    """Brightness, contrast, saturation, hue as one affine map of RGB, `[3, 4]`; the identity `[3, 3]` without any.
+
+    Factors are uniform in 1 -/+ the strength and mean what they mean in torchvision's `ColorJitter`, with the mean grey
+    of contrast over the clip. Hue turns the chroma plane of YIQ by up to `hue` of a full turn: linear, as HSV's is not.
+    """
+    if not (augment.brightness or augment.contrast or augment.saturation or augment.hue):
+        return np.eye(3)
+    brightness = max(1 + augment.brightness * (2 * drawn.brightness - 1), 0.0)
+    contrast = max(1 + augment.contrast * (2 * drawn.contrast - 1), 0.0)
+    saturation = max(1 + augment.saturation * (2 * drawn.saturation - 1), 0.0)
+    angle = 2 * math.pi * augment.hue * (2 * drawn.hue - 1)
+    grey = np.tile(LUMA, (3, 1))
+    turn = np.array([[1, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]])
+    to_yiq = np.array([LUMA, (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135)])
+    colour = np.linalg.inv(to_yiq) @ turn @ to_yiq @ (saturation * np.eye(3) + (1 - saturation) * grey)
+    offset = (1 - contrast) * brightness * (clip.reshape(-1, 3).mean(axis=0) @ np.array(LUMA))
+    return np.column_stack([contrast * brightness * colour, np.full(3, offset)])
+
+
+def _recolour(clip: Frames, colours: npt.NDArray[np.float64], grey: bool) -> Frames:
+    """Apply the affine map, rounded and clamped once; grey leaves one channel."""
+    if grey:
+        colours = np.array([LUMA]) @ colours
+    elif colours.shape == (3, 3):
+        return clip
+    frames, height, width = clip.shape[:3]
+    flat = np.ascontiguousarray(clip).reshape(frames * height, width, 3)
+    return np.asarray(cv2.transform(flat, colours), dtype=np.uint8).reshape(frames, height, width, -1)

@@ -1,0 +1,115 @@
+"""Index arithmetic with lists worked out by hand, and its invariants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harbench.errors import MediaError
+from harbench.frames.sampling import clip_indices
+from harbench.recipe import ClipConfig
+
+
+def indices(num_frames: int, num_clips: int = 1, *, train: bool = False, fps: float = 25.0, seed: int = 0, **clip: Any):
+    rng = np.random.default_rng(seed)
+    config = ClipConfig.model_validate(clip)
+    return clip_indices(num_frames, fps, config, num_clips=num_clips, train=train, rng=rng).tolist()
+
+
+def test_a_single_dense_clip_is_the_centre_one() -> None:
+    assert indices(20, dense={"num_frames": 4, "stride": 2}) == [[6, 8, 10, 12]]
+    assert indices(8, dense={"num_frames": 8, "stride": 1}) == [list(range(8))]
+
+
+def test_dense_clips_are_spread_evenly_from_the_first_to_the_last_place() -> None:
+    assert [clip[0] for clip in indices(20, 4, dense={"num_frames": 4, "stride": 2})] == [0, 4, 9, 13]
+    assert indices(20, 2, dense={"num_frames": 4, "stride": 2}) == [[0, 2, 4, 6], [13, 15, 17, 19]]
+
+
+def test_fps_takes_the_frame_on_display_at_the_time_stamp() -> None:
+    assert indices(10, fps=25.0, dense={"num_frames": 4, "fps": 10}) == [[1, 3, 6, 8]]
+    assert indices(7, fps=29.97, dense={"num_frames": 7, "fps": 29.97}) == [list(range(7))]
+    assert indices(3, fps=10.0, dense={"num_frames": 5, "fps": 20}) == [[0, 0, 1, 1, 2]]
+
+
+@pytest.mark.parametrize(("short", "expected"), [("loop", [0, 2, 4, 1, 3, 0]), ("repeat_last", [0, 2, 4, 4, 4, 4])])
+def test_a_range_too_short_for_a_dense_clip(short: str, expected: list[int]) -> None:
+    assert indices(5, dense={"num_frames": 6, "stride": 2}, short=short) == [expected]
+    with pytest.raises(MediaError, match="5 frames are too few for a clip of 11"):
+        indices(5, dense={"num_frames": 6, "stride": 2}, short="error")
+
+
+def test_segments_take_the_middle_of_each_part() -> None:
+    assert indices(12, segments={"n": 3}) == [[2, 6, 10]]
+    assert indices(12, 2, segments={"n": 3}) == [[1, 5, 9], [3, 7, 11]]
+    assert indices(2, segments={"n": 4}) == [[0, 0, 1, 1]]
+    assert indices(12, segments={"n": 3, "jitter": False}, train=True) == [[2, 6, 10]]
+
+
+def test_segments_jitter_within_their_part() -> None:
+    drawn = np.array([indices(12, segments={"n": 3}, train=True, seed=seed)[0] for seed in range(200)])
+    assert [sorted(set(column)) for column in drawn.T.tolist()] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+
+
+def test_whole_spans_the_range() -> None:
+    assert indices(10, whole={"num_frames": 4}) == [[0, 3, 6, 9]]
+    assert indices(10, whole={"num_frames": 4, "draw": "random"}) == [[0, 3, 6, 9]]
+    assert indices(2, whole={"num_frames": 4}) == [[0, 0, 0, 1]]
+    drawn = indices(10, whole={"num_frames": 10, "draw": "random"}, train=True)
+    assert drawn == [list(range(10))], "without repetition while frames suffice"
+
+
+def test_uniform_is_single_frames() -> None:
+    assert indices(9, uniform={"n": 1}) == [[4]]
+    assert indices(9, 3, uniform={"n": 3}) == [[1], [4], [7]]
+    assert {indices(4, uniform={"n": 1}, train=True, seed=seed)[0][0] for seed in range(100)} == {0, 1, 2, 3}
+
+
+def test_training_reaches_every_place_where_a_dense_clip_fits() -> None:
+    starts = {indices(10, train=True, seed=seed, dense={"num_frames": 4, "stride": 2})[0][0] for seed in range(100)}
+    assert starts == {0, 1, 2, 3}
+
+
+def test_what_cannot_be_sampled() -> None:
+    with pytest.raises(MediaError, match="no frames"):
+        indices(0, uniform={"n": 1})
+    with pytest.raises(MediaError, match="no frame rate"):
+        indices(5, fps=0.0, dense={"num_frames": 2, "fps": 10})
+
+
+sizes = st.integers(1, 40)
+clips = st.one_of(
+    st.builds(lambda t, s: {"dense": {"num_frames": t, "stride": s}}, sizes, st.integers(1, 9)),
+    st.builds(lambda t, f: {"dense": {"num_frames": t, "fps": f}}, sizes, st.floats(0.5, 120)),
+    st.builds(lambda n, j: {"segments": {"n": n, "jitter": j}}, sizes, st.booleans()),
+    st.builds(lambda t, d: {"whole": {"num_frames": t, "draw": d}}, sizes, st.sampled_from(["linspace", "random"])),
+    st.builds(lambda n: {"uniform": {"n": n}}, sizes),
+)
+
+
+@given(
+    clips, st.sampled_from(["loop", "repeat_last"]), st.integers(1, 500), st.floats(1, 120), st.integers(1, 12),
+    st.booleans(), st.integers(0, 99),
+)  # fmt: skip
+def test_indices_are_in_range_ordered_and_repeatable(
+    clip: dict[str, Any], short: str, num_frames: int, fps: float, num_clips: int, train: bool, seed: int
+) -> None:
+    config = ClipConfig.model_validate({**clip, "short": short})
+    first, again = (
+        clip_indices(num_frames, fps, config, num_clips=num_clips, train=train, rng=np.random.default_rng(seed))
+        for _ in range(2)
+    )
+    assert first.dtype == np.int64
+    assert first.shape == (num_clips, config.frames_per_clip)
+    assert first.min() >= 0
+    assert first.max() < num_frames
+    np.testing.assert_array_equal(first, again)
+    steps = np.diff(first, axis=1)
+    looped = "dense" in clip and short == "loop" and (steps < 0).any()
+    assert looped or (steps >= 0).all()
+    if not train:
+        assert looped or (np.diff(first[:, 0]) >= 0).all(), "clips in order of time"
