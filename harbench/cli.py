@@ -1,7 +1,8 @@
 """The command line: parse, call the function of the same name in api, show. Nothing is computed here.
 
-Exit codes: 0 done; 1 an error the user can mend; 2 usage; 3 done, but samples are missing or failed; 4 a check did not
-hold; 130 interrupted, resumable.
+Exit codes: 0 done; 1 an error the user can mend; 2 usage; 3 done, but samples are missing or failed; 4 a check did
+not hold; 130 interrupted, resumable. `console` is imported inside the functions that show something, so that `--help`
+starts as fast as typer does.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
-from harbench import __version__, api, console
+from harbench import __version__, api
 from harbench.errors import HarbenchError
-from harbench.records import Track
+
+if TYPE_CHECKING:
+    from harbench.records import Track
 
 app = typer.Typer(
     name="harbench",
@@ -43,7 +45,9 @@ class Settings:
     verbose: bool
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print the returned record as JSON on stdout and nothing else there.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the returned record as JSON on stdout and nothing else there.")
+]
 SplitOption = Annotated[str, typer.Option("--split", help="Official split: 1, 1,2,3, all, official, xsub, 'lopo-*'.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a recipe key, e.g. train.epochs=2.")]
 
@@ -61,30 +65,36 @@ def globals_(
     runs: Annotated[Path, typer.Option(envvar="HARBENCH_RUNS", help="Run folders.")] = Path("runs"),
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, warnings only.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Everything that is logged.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Global options stand before the command: `harbench --home /data prepare ucf101`."""
+    from harbench import console
+
     context.obj = Settings(home, runs, quiet, verbose)
     console.setup_logging(quiet=quiet, verbose=verbose)
 
 
 @app.command()
 def datasets(
-    context: typer.Context, name: Annotated[str | None, typer.Argument(help="One data set; all if left out.")] = None,
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="One data set; all if left out.")] = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """What can be prepared, what is here: classes, counts, size, licence, homepage."""
+    from harbench import console
+
     found = api.datasets(name, home=_settings(context).home)
     if as_json:
-        return _print_json(found)
-    if name is None:
+        _print_json(found)
+    elif name is None:
+        columns = ("name", "title", "classes", "samples", "media here", "size")
         rows = [(s.name, s.title, s.classes, s.samples, f"{s.media_here}/{s.media_total}", s.size) for s in found]
-        return console.show_table(
-            "Data sets", ("name", "title", "classes", "samples", "media here", "size"), rows,
-            numeric=("classes", "samples", "media here"),
-        )  # fmt: skip
-    for key, value in asdict(found[0]).items():
-        console.say(f"{key:14} {', '.join(value) if isinstance(value, (list, tuple)) else value}")
+        console.show_table("Data sets", columns, rows, numeric=columns[2:5])
+    else:
+        for key, value in asdict(found[0]).items():
+            console.say(f"{key:14} {', '.join(value) if isinstance(value, (list, tuple)) else value}")
 
 
 @app.command()
@@ -92,7 +102,9 @@ def prepare(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Data set, see `harbench datasets`.")],
     split: SplitOption = "all",
-    source: Annotated[Path | None, typer.Option("--from", help="Folder of media in any layout; linked, not copied.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Folder of media in any layout; linked, not copied.")
+    ] = None,
     archive: Annotated[list[Path] | None, typer.Option(help="Archive already downloaded; may be repeated.")] = None,
     stream: Annotated[str, typer.Option(help="rgb or pose.")] = "rgb",
     short_side: Annotated[str, typer.Option(help="Pixels, or native. Default: video 128, images native.")] = "",
@@ -101,18 +113,30 @@ def prepare(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N media.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that decode.")] = 2,
     allow_missing: Annotated[bool, typer.Option(help="Go on with the media that are there (exit 3).")] = False,
-    ok_missing: Annotated[int, typer.Option(min=0, help="Up to N missing or failed media are no reason for exit 3.")] = 0,
+    ok_missing: Annotated[
+        int, typer.Option(min=0, help="Up to N missing or failed media are no reason for exit 3.")
+    ] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and how big it gets.")] = False,
     as_json: Json = False,
 ) -> None:
     """Bring a data set under its official names and splits, and build its frame cache."""
     with _tracked(context) as (settings, track):
         report = api.prepare(
-            name, home=settings.home, split=split, source=source, archives=archive or (), stream=stream, quality=quality,
+            name,
+            home=settings.home,
+            split=split,
+            source=source,
+            archives=archive or (),
+            stream=stream,
+            quality=quality,
             short_side=int(short_side) if short_side.isdigit() else short_side or None,
-            classes=_words(classes), limit=limit, workers=workers, allow_missing=allow_missing or ok_missing > 0,
-            dry_run=dry_run, track=track,
-        )  # fmt: skip
+            classes=_words(classes),
+            limit=limit,
+            workers=workers,
+            allow_missing=allow_missing or ok_missing > 0,
+            dry_run=dry_run,
+            track=track,
+        )
     if as_json:
         _print_json(report)
     else:
@@ -130,16 +154,19 @@ def splits(
     as_json: Json = False,
 ) -> None:
     """The official partition: counts, groups, and whether nothing straddles train and test."""
+    from harbench import console
+
     found = api.splits(name, split, home=_settings(context).home)
     if as_json:
         _print_json(found)
     else:
-        console.show_table(
-            f"{name}: official partition", ("split", "train", "val", "test", "groups", "shared groups", "holds"),
-            [(c.split, c.counts["train"], c.counts["val"], c.counts["test"], sum(c.groups.values()) or "none given",
-              c.shared_groups, "; ".join(c.problems) or "yes") for c in found],
-            numeric=("train", "val", "test", "groups", "shared groups"),
-        )  # fmt: skip
+        columns = ("split", "train", "val", "test", "groups", "shared groups", "holds")
+        rows = [
+            (c.split, *(c.counts[subset] for subset in columns[1:4]), sum(c.groups.values()) or "none given",
+             c.shared_groups, "; ".join(c.problems) or "yes")
+            for c in found
+        ]  # fmt: skip
+        console.show_table(f"{name}: official partition", columns, rows, numeric=columns[1:6])
     if check and any(each.problems for each in found):
         raise typer.Exit(CHECK_FAILED)
 
@@ -152,15 +179,19 @@ def recipes(
     as_json: Json = False,
 ) -> None:
     """List, show and validate recipes."""
+    from harbench import console
+
     if schema:
-        return _print_json(api.recipe_schema())
+        _print_json(api.recipe_schema())
+        return
     found = api.recipes(name, home=_settings(context).home)
     if as_json:
-        return _print_json(found)
-    if name is None:
+        _print_json(found)
+    elif name is None:
         rows = [(r.name, r.family, r.model, f"{r.dataset} {r.split}".strip(), r.description) for r in found]
-        return console.show_table("Recipes", ("name", "family", "model", "data", "what"), rows)
-    return console.say(api.recipe_text(found[0]))
+        console.show_table("Recipes", ("name", "family", "model", "data", "what"), rows)
+    else:
+        console.say(api.recipe_text(found[0]))
 
 
 @app.command()
@@ -174,15 +205,29 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Resolve, count, estimate; train nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Repeat a finished run.")] = False,
-    ok_missing: Annotated[int, typer.Option(min=0, help="Go on with up to N media missing; test samples among them count as wrong.")] = 0,
+    ok_missing: Annotated[
+        int, typer.Option(min=0, help="Go on without up to N media; in test they count as wrong.")
+    ] = 0,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Train and evaluate. Continues an unfinished run, leaves a finished one alone."""
+    from harbench import console
+
     with _tracked(context) as (settings, track):
         done = api.run(
-            recipe, home=settings.home, runs=settings.runs, split=split, seeds=seeds, overrides=tuple(overrides or ()),
-            tag=tag, device=device, dry_run=dry_run, force=force, ok_missing=ok_missing, track=track,
-        )  # fmt: skip
+            recipe,
+            home=settings.home,
+            runs=settings.runs,
+            split=split,
+            seeds=seeds,
+            overrides=tuple(overrides or ()),
+            tag=tag,
+            device=device,
+            dry_run=dry_run,
+            force=force,
+            ok_missing=ok_missing,
+            track=track,
+        )
     if as_json:
         _print_json(done)
     else:
@@ -203,10 +248,19 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Evaluate a finished run with other views. Kept under evaluations/, never put in place of the run's number."""
+    from harbench import console
+
     with _tracked(context) as (settings, track):
         result = api.evaluate(
-            folder, home=settings.home, runs=settings.runs, clips=clips, crops=crops, average=average, device=device, track=track
-        )  # fmt: skip
+            folder,
+            home=settings.home,
+            runs=settings.runs,
+            clips=clips,
+            crops=crops,
+            average=average,
+            device=device,
+            track=track,
+        )
     _print_json(result) if as_json else console.say(api.evaluation_text(result))
 
 
@@ -219,16 +273,18 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Leaderboards that compare like with like: terminal, md, csv, tex and one self-contained page."""
+    from harbench import console
+
     settings = _settings(context)
     result = api.report(tuple(dataset or ()), home=settings.home, runs=settings.runs, output=output)
     if as_json:
-        return _print_json(result)
+        _print_json(result)
+        return
     console.show_leaderboard(result.board, limit)
     console.say(f"Page:  {result.page}")
     console.say(f"Also:  {', '.join(str(path) for path in result.files if path != result.page)}")
     for line in result.next:
         console.say(f"Next:  {line}")
-    return None
 
 
 @app.command()
@@ -238,7 +294,9 @@ def bench(
     clips: Annotated[int, typer.Option(min=1, help="Clip reads per reader and round.")] = 100,
     as_json: Json = False,
 ) -> None:
-    """Speed, as ratios within one run: random clip reads from the JPEG cache against decord straight from the videos."""
+    """Speed, as ratios within one run: random clip reads from the JPEG cache against decord."""
+    from harbench import console
+
     with _tracked(context) as (_, track):
         result = api.bench(source, clips=clips, track=track)
     _print_json(result) if as_json else console.say(api.bench_text(result))
@@ -247,16 +305,12 @@ def bench(
 def main() -> None:
     """Entry point: turns errors into messages and exit codes, never into tracebacks."""
     try:
-        sys.exit(app(standalone_mode=False))
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        app()
     except HarbenchError as error:
+        from harbench import console
+
         console.show_error(str(error))
         sys.exit(USER_ERROR)
-    except (click.Abort, KeyboardInterrupt):
-        console.show_error("Interrupted. What was finished is kept; the same command goes on from there.")
-        sys.exit(INTERRUPTED)
 
 
 def _settings(context: typer.Context) -> Settings:
@@ -266,9 +320,15 @@ def _settings(context: typer.Context) -> Settings:
 
 @contextmanager
 def _tracked(context: typer.Context) -> Iterator[tuple[Settings, Track]]:
+    from harbench import console
+
     settings = _settings(context)
-    with console.progress(quiet=settings.quiet) as track:
-        yield settings, track
+    try:
+        with console.progress(quiet=settings.quiet) as track:
+            yield settings, track
+    except KeyboardInterrupt:
+        console.show_error("Interrupted. What was finished is kept; the same command goes on from there.")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -276,6 +336,8 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _show_prepared(report: api.PrepareReport, dry_run: bool) -> None:
+    from harbench import console
+
     console.say(f"{report.dataset} {', '.join(report.splits[:4])}{', ...' if len(report.splits) > 4 else ''}")
     console.say(f"  media      {report.present} of {report.media} present, {len(report.missing)} missing")
     if report.extra:

@@ -79,7 +79,9 @@ def say(message: str) -> None:
     out.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
-def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, numeric: Sequence[str] = ()) -> None:
+def show_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, numeric: Sequence[str] = ()
+) -> None:
     """A small table of plain values."""
     table = RichTable(title=escape(title), title_justify="left", header_style="bold", box=None, pad_edge=False)
     for column in columns:
@@ -98,9 +100,17 @@ def show_leaderboard(board: Leaderboard, limit: int | None = None) -> None:
 def _show_board_table(table: Table, limit: int | None) -> None:
     shown = RichTable(title=escape(table.title), title_justify="left", header_style="bold", box=None, pad_edge=False)
     for column, justify in (
-        ("", "right"), ("method", "left"), (table.key.metric, "right"), ("95 %", "right"), ("params", "right"),
-        ("pretraining", "left"), ("frames", "left"), ("views", "left"), ("selection", "left"), ("", "left"),
-    ):  # fmt: skip
+        ("", "right"),
+        ("method", "left"),
+        (table.key.metric, "right"),
+        ("95 %", "right"),
+        ("params", "right"),
+        ("pretraining", "left"),
+        ("frames", "left"),
+        ("views", "left"),
+        ("selection", "left"),
+        ("", "left"),
+    ):
         shown.add_column(column, justify="right" if justify == "right" else "left", overflow="fold")
     rows = table.rows if limit is None else _around_runs(table.rows, limit)
     for row in rows:

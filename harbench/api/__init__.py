@@ -1,19 +1,29 @@
-"""Every command as a function of the same name and arguments. Heavy libraries are imported when a function needs them."""
+"""Every command as a function of the same name and arguments.
 
-from harbench.api.benchmarks import ClipReads, bench, bench_text
-from harbench.api.catalog import (
-    DatasetStatus,
-    RecipeSummary,
-    datasets,
-    recipe_schema,
-    recipe_text,
-    recipes,
-    splits,
-)
-from harbench.api.evaluating import Evaluation, evaluate, evaluation_text
-from harbench.api.preparation import PrepareReport, prepare
-from harbench.api.reports import ReportResult, report
-from harbench.api.running import run, run_text
+Importing this costs nothing: a function's module is loaded when it is first asked for (PEP 562), and heavy libraries
+when the function needs them.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harbench.api.benchmarks import ClipReads, bench, bench_text
+    from harbench.api.catalog import DatasetStatus, RecipeSummary, datasets, recipe_schema, recipe_text, recipes, splits
+    from harbench.api.evaluating import Evaluation, evaluate, evaluation_text
+    from harbench.api.preparation import PrepareReport, prepare
+    from harbench.api.reports import ReportResult, report
+    from harbench.api.running import run, run_text
+
+_MODULES = {
+    "benchmarks": ("ClipReads", "bench", "bench_text"),
+    "catalog": ("DatasetStatus", "RecipeSummary", "datasets", "recipe_schema", "recipe_text", "recipes", "splits"),
+    "evaluating": ("Evaluation", "evaluate", "evaluation_text"),
+    "preparation": ("PrepareReport", "prepare"),
+    "reports": ("ReportResult", "report"),
+    "running": ("run", "run_text"),
+}
+_HOME_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "ClipReads",
@@ -36,3 +46,9 @@ __all__ = [
     "run_text",
     "splits",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"harbench.api has no {name}")
+    return getattr(import_module(f"harbench.api.{_HOME_OF[name]}"), name)

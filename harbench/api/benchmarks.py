@@ -24,17 +24,22 @@ class ClipReads:
 
 
 def bench(source: Path, *, clips: int = 100, track: Track = silent) -> ClipReads:
-    """Cache every video under `source` in a temporary folder and read random clips from it and, in the same process, from
-    the videos with decord, each video opened per clip as a shuffled loader does.
+    """Read random clips of the videos under `source` from a temporary frame cache and, in the same process, with decord.
+
+    decord opens the video anew for each clip, as a shuffled loader does.
 
     Raises:
         MediaError: there is no video under `source`.
     """
     from harbench.frames.bench import clip_read_benchmark
 
-    files = sorted(path for path in source.rglob("*") if path.suffix.lower() in (".avi", ".mp4", ".mkv", ".webm", ".mov"))
+    files = sorted(
+        path for path in source.rglob("*") if path.suffix.lower() in (".avi", ".mp4", ".mkv", ".webm", ".mov")
+    )
     if not files:
-        raise MediaError(f"there is no video under {source}; --from takes a folder of .avi, .mp4, .mkv, .webm or .mov files")
+        raise MediaError(
+            f"there is no video under {source}; --from takes a folder of .avi, .mp4, .mkv, .webm or .mov files"
+        )
     with tempfile.TemporaryDirectory() as work:
         return clip_read_benchmark(files, Path(work), clips=clips, track=track)
 

@@ -1,4 +1,4 @@
-"""`evaluate`: a finished run's weights with other views. Kept and counted beside the run's number, never in its place."""
+"""`evaluate`: a finished run's weights with other views, kept and counted beside the run's number."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ def evaluate(
 
     folder = folder if (folder / "run.json").exists() else runs / folder
     if not (folder / "run.json").exists():
-        raise RunError(f"there is no finished run in {folder}; `harbench run` finishes it, `harbench report` lists those there are")
+        raise RunError(
+            f"there is no finished run in {folder}; `harbench run` finishes it, `harbench report` lists those there are"
+        )
     record = load_run(folder)
     recipe = Recipe.model_validate(yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")))
     changes = {"clips": clips, "crops": crops, "average": average}
@@ -73,28 +75,44 @@ def evaluate(
     state, metadata = load_model_weights(folder / "model.safetensors")
     classes = [label.key for label in inputs.table.classes]
     if json.loads(metadata["classes"]) != classes:
-        raise RunError(f"{folder}/model.safetensors was trained on other classes, or in another order, than {record.dataset} has now")
+        raise RunError(
+            f"{folder}/model.safetensors has other classes, or in another order, than {record.dataset} has now"
+        )
     model = build_model(recipe.model.model_copy(update={"weights": None}), len(classes))
     model.load_state_dict(state)
     predictions = predict(
-        model, inputs.test, views, device=choose_device(device), normalize=partial(normalize, config=recipe.input),
-        workers=recipe.train.workers, track=track,
-    )  # fmt: skip
+        model,
+        inputs.test,
+        views,
+        device=choose_device(device),
+        normalize=partial(normalize, config=recipe.input),
+        workers=recipe.train.workers,
+        track=track,
+    )
     metrics = score(predictions, inputs.table.classes, average=views.average)
     number = len(list((folder / "evaluations").glob("*.json"))) + 2
     result = Evaluation(
-        folder=str(folder), number=number, views=f"{views.clips}x{views.crops}", average=views.average,
-        metrics=dict(metrics.values), first=dict(record.metrics),
-    )  # fmt: skip
+        folder=str(folder),
+        number=number,
+        views=f"{views.clips}x{views.crops}",
+        average=views.average,
+        metrics=dict(metrics.values),
+        first=dict(record.metrics),
+    )
     write_text(folder / "evaluations" / f"{number}.json", json.dumps(asdict(result), indent=2))
     return result
 
 
 def evaluation_text(result: Evaluation) -> str:
     """The evaluation in lines for people."""
-    lines = [f"{result.folder}: evaluation {result.number} on this test set, {result.views} views, average of {result.average}"]
+    lines = [
+        f"{result.folder}: evaluation {result.number} on this test set",
+        f"  {result.views} views, average of {result.average}",
+    ]
     for name, value in result.metrics.items():
         if value is not None:
             first = result.first.get(name)
-            lines.append(f"  {name:10} {value:6.2f}" + (f"   (the run's number: {first:.2f})" if first is not None else ""))
+            lines.append(
+                f"  {name:10} {value:6.2f}" + (f"   (the run's number: {first:.2f})" if first is not None else "")
+            )
     return "\n".join(lines)

@@ -118,9 +118,15 @@ def intervals_of(inputs: Inputs, predictions: Predictions, average: str) -> tupl
 
 
 def make_record(
-    inputs: Inputs, model: nn.Module, predictions: Predictions, metrics: Metrics, folder: str, seed: int,
-    seconds: dict[str, float], device: torch.device,
-) -> RunRecord:  # fmt: skip
+    inputs: Inputs,
+    model: nn.Module,
+    predictions: Predictions,
+    metrics: Metrics,
+    folder: str,
+    seed: int,
+    seconds: dict[str, float],
+    device: torch.device,
+) -> RunRecord:
     """The run record of a finished evaluation."""
     from harbench.models.profile import count_flops, count_parameters
     from harbench.reporting.comparability import fingerprint
@@ -156,4 +162,3 @@ def make_record(
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         harbench=__version__,
     )
-

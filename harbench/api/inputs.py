@@ -1,4 +1,4 @@
-"""What a run reads: the split table, the open cache, the clip data sets, and everything that is in the way of having them."""
+"""What a run reads: the split table, the open cache, the clip data sets, and what is in the way of having them."""
 
 from __future__ import annotations
 
@@ -94,7 +94,8 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
         raise CacheError(
             f"{len(missing)} of {len(table.media())} media of {table.dataset} {table.split} are not in the cache "
             f"{recipe.data.cache.name}, the first is {missing[0]}.\nPrepare them:  {prepare_line(recipe)}\n"
-            f"or go on without them:  --ok-missing {len(missing)}  (test samples among them count as wrong, the run is partial)"
+            f"or go on without them:  --ok-missing {len(missing)}  "
+            "(test samples among them count as wrong, and the run is partial)"
         )
     boxes = load_boxes(home, recipe.data.dataset) if recipe.data.boxes else None
     chosen_on = {"val": "val", "test": "test", "last": None}[recipe.train.selection]
@@ -105,7 +106,9 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
 
     train_rows = tuple(sample for sample in table.subset("train") if sample.media in cache)
     if not train_rows:
-        raise CacheError(f"no training sample of {table.dataset} {table.split} is in the cache. Run {prepare_line(recipe)}")
+        raise CacheError(
+            f"no training sample of {table.dataset} {table.split} is in the cache. Run {prepare_line(recipe)}"
+        )
     return Inputs(
         recipe=recipe,
         spec=spec,
@@ -134,7 +137,9 @@ def partial_reasons(recipe: Recipe, spec: DatasetSpec, table: SplitTable, cache:
     if spec.short_side:
         sizes = sorted(min(cache.info(s.media).source_size) for s in test if s.media in cache)
         if sizes and sizes[len(sizes) // 2] < spec.short_side:
-            reasons.append(f"downscaled media (median short side {sizes[len(sizes) // 2]}, published {spec.short_side} or more)")
+            reasons.append(
+                f"downscaled media (median short side {sizes[len(sizes) // 2]}, published {spec.short_side} or more)"
+            )
     return reasons
 
 
@@ -143,7 +148,10 @@ def obstacles(recipe: Recipe, *, home: Path, ok_missing: int = 0) -> list[str]:
     from harbench.models.weights import check_weights
 
     found = []
-    for attempt in (lambda: open_inputs(recipe, 0, home=home, ok_missing=ok_missing), lambda: check_weights(recipe.model)):
+    for attempt in (
+        lambda: open_inputs(recipe, 0, home=home, ok_missing=ok_missing),
+        lambda: check_weights(recipe.model),
+    ):
         try:
             attempt()
         except HarbenchError as error:

@@ -35,24 +35,36 @@ def plan(recipe: Recipe, folder: Path, seed: int, *, home: Path) -> RunReport:
     micro = min(recipe.train.micro_batch or recipe.train.batch_size, max(1, len(table.subset("train"))))
     parameters = count_parameters(model)
     in_the_way = obstacles(recipe, home=home)
+    cache = places.cache_folder(home, table.dataset, recipe.data.cache.name)
     details = {
         "recipe": dump_recipe(recipe),
         "run folder": str(folder),
         "samples": {name: len(table.subset(name)) for name in ("train", "val", "test")},
         "input": "x".join(map(str, shape)),
         "parameters": f"{parameters / 1e6:.2f} M",
-        "GFLOPs": f"{count_flops(model, shape) / 1e9:.2f} a view (multiply-adds counted once), {recipe.eval.views} views a sample",
-        "cache": f"about {_cache_bytes(recipe, table) / 1e9:.1f} GB in {places.cache_folder(home, table.dataset, recipe.data.cache.name)}",
-        "run disk": f"about {parameters * 4 * 4 / 1e6:.0f} MB (weights, optimiser state, the previous state while saving)",
+        "GFLOPs": f"{count_flops(model, shape) / 1e9:.2f} a view (multiply-adds), {recipe.eval.views} views a sample",
+        "cache": f"about {_cache_bytes(recipe, table) / 1e9:.1f} GB in {cache}",
+        "run disk": f"about {parameters * 4 * 4 / 1e6:.0f} MB (weights, optimiser, the previous state while saving)",
         "memory": f"about {(parameters * 16 + activations * micro) / 1e9:.1f} GB for a micro-batch of {micro}",
         "time": f"about {_hours(clips * forward * 3)} of training and {_hours(views * forward)} of evaluation at "
         f"{forward * 1e3:.0f} ms a forward pass of one view, measured here on the CPU",
         "in the way": "nothing: harbench run starts" if not in_the_way else "\n\n".join(in_the_way),
-    }  # fmt: skip
+    }
     return RunReport(
-        folder=str(folder), recipe=recipe.name, dataset=table.dataset, split=table.split, seed=seed, state="dry run",
-        metrics={}, interval=None, headline="", failed=0, partial="", plan=details, seconds={},
-    )  # fmt: skip
+        folder=str(folder),
+        recipe=recipe.name,
+        dataset=table.dataset,
+        split=table.split,
+        seed=seed,
+        state="dry run",
+        metrics={},
+        interval=None,
+        headline="",
+        failed=0,
+        partial="",
+        plan=details,
+        seconds={},
+    )
 
 
 def _one_step(model: nn.Module, shape: tuple[int, ...]) -> tuple[float, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harbench import places
-from harbench.errors import CacheError, DatasetError, MediaError
-from harbench.records import DatasetSpec, MediaMatch, SplitTable, Track, silent
+from harbench.errors import MediaError
+from harbench.records import Track, silent
 
 if TYPE_CHECKING:
-    from harbench.recipe import CacheConfig
+    pass
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +101,11 @@ def prepare(
 
     report = build_cache(
         pose_media(spec, present) if stream == "pose" else present,
-        folder, cache, order=official_order(spec, home), workers=workers, track=track,
-    )  # fmt: skip
+        folder,
+        cache,
+        order=official_order(spec, home),
+        workers=workers,
+        track=track,
+    )
     size = sum(path.stat().st_size for path in folder.iterdir())
     return _report(spec, chosen, wanted, match, missing, report, str(folder), size, home, started)

@@ -47,8 +47,8 @@ def run(
 ) -> list[RunReport]:
     """Train and evaluate every recipe on every split with every seed.
 
-    All recipes are validated before the first is started. A finished run is left alone unless `force`; an unfinished one
-    goes on where it was, to the bit.
+    All recipes are validated before the first is started. A finished run is left alone unless `force`; an unfinished
+    one goes on where it was, to the bit.
 
     Raises:
         RecipeError: with every problem of a recipe at once.
@@ -80,7 +80,15 @@ def run_folder(recipe: Recipe, overrides: Sequence[str], tag: str, seed: int) ->
 
 
 def _one_run(
-    recipe: Recipe, folder: Path, seed: int, home: Path, runs: Path, device: str, force: bool, ok_missing: int, track: Track
+    recipe: Recipe,
+    folder: Path,
+    seed: int,
+    home: Path,
+    runs: Path,
+    device: str,
+    force: bool,
+    ok_missing: int,
+    track: Track,
 ) -> RunReport:
     from harbench.recipe import dump_recipe
     from harbench.reporting.runs import load_run
@@ -131,7 +139,9 @@ def _same_recipe(recipe: Recipe, folder: Path, force: bool) -> None:
     changed = differing_keys(old, recipe.model_dump(mode="json"))
     if changed:
         raise RunError(
-            f"{folder} was made by a different recipe:\n  " + "\n  ".join(changed) + "\nGive this variant a --tag of its "
+            f"{folder} was made by a different recipe:\n  "
+            + "\n  ".join(changed)
+            + "\nGive this variant a --tag of its "
             "own, or repeat it from the beginning with --force."
         )
 
@@ -159,8 +169,14 @@ def _train_and_evaluate(inputs: Inputs, folder: Path, seed: int, runs: Path, dev
     save_model(folder / "model.safetensors", model, model_metadata(inputs))
     started = time.monotonic()
     predictions = predict(
-        model, inputs.test, recipe.eval, device=where, normalize=batch_normalize, workers=recipe.train.workers, track=track
-    )  # fmt: skip
+        model,
+        inputs.test,
+        recipe.eval,
+        device=where,
+        normalize=batch_normalize,
+        workers=recipe.train.workers,
+        track=track,
+    )
     metrics = score(predictions, inputs.table.classes, average=recipe.eval.average)
     seconds = {"train": sum(each.seconds for each in stats), "evaluate": time.monotonic() - started}
     record = make_record(inputs, model, predictions, metrics, folder.relative_to(runs).as_posix(), seed, seconds, where)
@@ -195,7 +211,12 @@ def environment(device: torch.device) -> dict[str, Any]:
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     versions = {"torch": torch.__version__, "torchvision": torchvision.__version__, "numpy": numpy.__version__}
-    versions |= {"cv2": cv2.__version__, "av": av.__version__, "python": platform.python_version(), "harbench": __version__}
+    versions |= {
+        "cv2": cv2.__version__,
+        "av": av.__version__,
+        "python": platform.python_version(),
+        "harbench": __version__,
+    }
     return {"device": str(device), "device_name": name, "threads": torch.get_num_threads(), "versions": versions}
 
 
