@@ -1,0 +1,133 @@
+"""Joints: bodies, scale, absent joints, and augmentation that keeps bodies bodies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harbench.errors import RecipeError
+from harbench.frames.skeletons import LAYOUTS, check_joints, eval_joints, train_joints
+from harbench.frames.transforms import Draw
+from harbench.recipe import InputConfig
+
+STILL = Draw(*[0.5] * 10)
+RNG = np.random.default_rng
+
+
+def config(bodies: int = 1, center: bool = True, **augment: Any) -> InputConfig:
+    document = {"clip": {"uniform": {}}, "bodies": bodies, "center": center, "augment": {"flip": 0, **augment}}
+    return InputConfig.model_validate(document)
+
+
+def person(frames: int = 6, joints: int = 17, channels: int = 3, seed: int = 0) -> np.ndarray:
+    """One body `[T, 1, V, C]`; the third channel of COCO-17 is a confidence."""
+    body = RNG(seed).normal(size=(frames, 1, joints, channels)).astype(np.float32)
+    if joints == 17 and channels == 3:
+        body[..., 2] = 0.8
+    return body
+
+
+def test_shape_and_channel_order() -> None:
+    joints = person(frames=6, joints=25)
+    out = eval_joints(joints, config(bodies=2, center=False))
+    assert (out.shape, out.dtype) == ((3, 6, 25, 2), np.float32)
+    np.testing.assert_array_equal(out[:, :, :, 0], joints[:, 0].transpose(2, 0, 1))
+    assert not out[..., 1].any(), "a body that is not there is zeros"
+
+
+def test_normalisation_forgets_place_and_scale_and_keeps_confidence() -> None:
+    joints = person()
+    moved = joints * np.float32([3, 3, 1]) + np.float32([100, -50, 0])
+    out = eval_joints(joints, config())
+    np.testing.assert_allclose(eval_joints(moved, config()), out, atol=1e-4)
+    np.testing.assert_array_equal(out[2], np.float32(0.8))
+    np.testing.assert_allclose(out[:2].mean(axis=(1, 2, 3)), 0, atol=1e-5)
+
+
+def test_travelling_is_kept_in_units_of_the_body() -> None:
+    walk = np.repeat(person(frames=1), 11, axis=0)
+    size = np.sqrt(np.square(walk[0, 0, :, :2] - walk[0, 0, :, :2].mean(axis=0)).sum(axis=1).mean())
+    walk[..., 0] += np.arange(11, dtype=np.float32)[:, None, None]
+    out = eval_joints(walk, config())
+    assert out[0, -1, 0, 0] - out[0, 0, 0, 0] == pytest.approx(10 / size, rel=1e-4)
+
+
+@pytest.mark.parametrize("absent", [(5.0, 5.0, 0.0), (np.nan, 1.0, 0.9), (0.0, 0.0, 0.9)])
+def test_absent_joints_take_no_part(absent: tuple[float, ...]) -> None:
+    joints = person()
+    with_gap, without = joints.copy(), joints[:, :, 1:]
+    with_gap[:, :, 0] = absent
+    whole = eval_joints(with_gap, config())
+    assert not whole[:, :, 0].any()
+    points = without[..., :2].astype(np.float64)
+    size = np.sqrt(np.square(points - points.mean(axis=2, keepdims=True)).sum(axis=-1).mean())
+    expected = (points - points.mean(axis=(0, 1, 2))) / size
+    np.testing.assert_allclose(whole[:2, :, 1:, 0], expected[:, 0].transpose(2, 0, 1), atol=1e-5)
+
+
+def test_nobody_is_zeros() -> None:
+    empty = np.zeros((4, 2, 25, 3), np.float32)
+    assert not eval_joints(empty, config(bodies=2)).any()
+    assert not train_joints(empty, config(bodies=2, noise=1, rotate=90), STILL, RNG(0)).any()
+
+
+def test_the_bodies_that_move_most_are_kept_in_their_stored_order() -> None:
+    still, slow, quick = (person(joints=25, seed=seed) for seed in range(3))
+    still[:] = still[:1]
+    slow[:] = slow[:1] + np.arange(6, dtype=np.float32)[:, None, None, None]
+    quick[:] = quick[:1] + 5 * np.arange(6, dtype=np.float32)[:, None, None, None]
+    quick[3:] = 0  # out of sight is not motion
+    stored = np.concatenate([quick, still, slow], axis=1)
+    out = eval_joints(stored, config(bodies=2, center=False))
+    np.testing.assert_array_equal(out[..., 0], quick[:, 0].transpose(2, 0, 1))
+    np.testing.assert_array_equal(out[..., 1], slow[:, 0].transpose(2, 0, 1))
+
+
+def test_rotation_in_the_plane_and_about_the_vertical() -> None:
+    quarter = replace(STILL, angle=1.0)
+    flat = person()
+    out, turned = eval_joints(flat, config()), train_joints(flat, config(rotate=90), quarter, RNG(0))
+    np.testing.assert_allclose(turned[0], -out[1], atol=1e-6)
+    np.testing.assert_allclose(turned[1], out[0], atol=1e-6)
+    solid = person(joints=25)
+    out, turned = eval_joints(solid, config()), train_joints(solid, config(rotate=90), quarter, RNG(0))
+    np.testing.assert_allclose(turned[1], out[1], atol=1e-6)
+    np.testing.assert_allclose(turned[0], -out[2], atol=1e-6)
+    np.testing.assert_array_equal(train_joints(flat, config(rotate=90), STILL, RNG(0)), eval_joints(flat, config()))
+
+
+@pytest.mark.parametrize("joints", sorted(LAYOUTS))
+def test_a_flip_mirrors_and_exchanges_left_and_right(joints: int) -> None:
+    body = person(joints=joints)
+    out, flipped = eval_joints(body, config()), train_joints(body, config(flip=1), STILL, RNG(0))
+    for left, right in LAYOUTS[joints].pairs:
+        np.testing.assert_allclose(flipped[0, :, left], -out[0, :, right], atol=1e-6)
+        np.testing.assert_allclose(flipped[1:, :, left], out[1:, :, right], atol=1e-6)
+    paired = {joint for pair in LAYOUTS[joints].pairs for joint in pair}
+    assert len(paired) == 2 * len(LAYOUTS[joints].pairs)
+    middle = sorted(set(range(joints)) - paired)
+    assert middle == {15: [0, 1, 2], 17: [0], 25: [0, 1, 2, 3, 20], 33: [0]}[joints]
+    np.testing.assert_allclose(flipped[0, :, middle], -out[0, :, middle], atol=1e-6)
+
+
+def test_an_uncentred_flip_and_rotation_stay_where_the_person_is() -> None:
+    body = person(joints=25) + 50
+    turned = train_joints(body, config(center=False, flip=1, rotate=180), replace(STILL, angle=0.9), RNG(0))
+    assert np.abs(turned - 50).max() < 10
+
+
+def test_noise_has_the_asked_deviation_and_moves_no_confidence() -> None:
+    body = person(frames=400)
+    difference = train_joints(body, config(noise=0.1), STILL, RNG(0)) - eval_joints(body, config())
+    assert difference[:2].std() == pytest.approx(0.1, rel=0.05)
+    assert not difference[2].any()
+
+
+def test_a_flip_of_unknown_joints_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"which of 14 joints .*known: 15 \(JHMDB-15\).*set input.augment.flip=0"):
+        check_joints((9, 1, 14, 2), config(flip=0.5))
+    check_joints((9, 1, 14, 2), config())
+    check_joints((9, 1, 17, 3), config(flip=0.5))
