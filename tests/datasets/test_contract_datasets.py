@@ -1,0 +1,60 @@
+"""What every data set must be, whoever adds it."""
+
+from __future__ import annotations
+
+import pytest
+
+from harbench import places
+from harbench.datasets.checks import check_split
+from harbench.datasets.parse import KEY
+from harbench.datasets.tables import dataset_names, expand_splits, load_spec, load_split, split_names
+
+NAMES = dataset_names()
+
+
+def test_the_official_ones_are_there() -> None:
+    official = {"ucf101", "hmdb51", "stanford40", "kth", "ntu60", "ntu120", "ntu7", "weizmann", "weizmann93", "jhmdb14"}
+    assert official <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_listed_split_checks_clean(name: str) -> None:
+    spec = load_spec(name)
+    for split in spec.splits:
+        table = load_split(name, split)
+        check = check_split(table, spec)
+        assert check.expected is not None, f"{name}: SPEC.counts has no {split}"
+        assert not check.problems
+        assert (table.dataset, table.split) == (name, split)
+        assert len({label.key for label in table.classes}) == len(table.classes) > 1
+        assert all(KEY.fullmatch(label.key) and label.display for label in table.classes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_default_split_is_the_first(name: str) -> None:
+    spec = load_spec(name)
+    assert load_split(name).split == spec.splits[0]
+    assert expand_splits(spec, "") == [spec.splits[0]]
+    assert load_split(name).unit == spec.unit
+    assert bool(spec.group) == any(sample.group for sample in load_split(name).samples)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_split_sets_and_counts_name_splits_that_exist(name: str) -> None:
+    spec = load_spec(name)
+    known = set(split_names(spec))
+    for members in spec.split_sets.values():
+        assert known.issuperset(members)
+    assert known.issuperset(spec.counts)
+    assert set(spec.splits).issuperset(spec.shares_groups)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_somebody_elses_says_so(name: str) -> None:
+    spec = load_spec(name)
+    readme = places.shipped("splits") / name / "README.md"
+    assert readme.is_file() or not spec.homepage, f"{name} has a homepage, so it needs {readme}"
+    if spec.homepage.startswith("http"):
+        text = readme.read_text(encoding="utf-8")
+        assert all(word in text for word in ("Source", "Licence", "Citation", "Known faults"))
+        assert spec.licence and spec.citation
