@@ -4,9 +4,9 @@
 
 Only rows with `ship` yes or secondary are taken. Their free text (protocol, input, views, pretraining, ...) is
 translated by `published_protocols.csv` beside this script: `column,dataset,raw,says,why`, where `says` is
-`field=value; field=value`. A text without a translation is an error, and so is a translation that no row uses. When two
-texts of a row speak of the same field, the more specific one wins (see PRECEDENCE). Lines of the column `words` replace a
-part of a note.
+`field=value; field=value`. A text without a translation is an error, and so is a translation that no row uses. When
+two texts of a row speak of the same field, the more specific one wins (see PRECEDENCE). Lines of the column `words`
+replace a part of a note.
 """
 
 from __future__ import annotations

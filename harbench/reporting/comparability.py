@@ -56,19 +56,17 @@ def comparable(a: Comparability, b: Comparability) -> bool:
 
 def rankable(key: Comparability) -> bool:
     """Whether a key can be compared with anything at all."""
-    return not unknown_parts(key) and key.complete == "yes"
+    return not unknown_names(key) and key.complete == "yes"
 
 
-def unknown_parts(key: Comparability) -> tuple[str, ...]:
-    """The parts of a key that nobody knows, in words."""
-    return tuple(
-        f"{_PARTS.get(part.name, part.name)} unknown" for part in fields(key) if getattr(key, part.name) == UNKNOWN
-    )
+def unknown_names(key: Comparability) -> tuple[str, ...]:
+    """The fields of a key that nobody knows."""
+    return tuple(part.name for part in fields(key) if getattr(key, part.name) == UNKNOWN)
 
 
 def why_not_ranked(key: Comparability, protocol: ProtocolFacts, partial: str = "") -> str:
     """Why a number gets no place, in words; empty when it may have one."""
-    reasons = list(unknown_parts(key))
+    reasons = [f"{_PARTS.get(name, name)} unknown" for name in unknown_names(key)]
     if partial or key.complete != "yes":
         reasons.append(partial or key.complete)
     if protocol.selection == "test":

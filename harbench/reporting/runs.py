@@ -1,7 +1,7 @@
 """Run folders: what a finished run leaves on disk, and how it is read again.
 
-`predictions.npz`, `views.npz` (when small), `per_class.csv`, and `run.json`, which is written last: a folder without it is
-not a finished run. Reading records needs only the standard library.
+`predictions.npz`, `views.npz` (when small), `per_class.csv`, and `run.json`, which is written last: a folder without
+it is not a finished run. Reading records needs only the standard library.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from harbench.files import replacing, write_text
 from harbench.records import ClassLabel, Comparability, Metrics, Predictions, ProtocolFacts, RunRecord
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 RECORD = "run.json"
@@ -35,8 +34,8 @@ def save_run(
 ) -> None:
     """Write a finished run into `folder`; `run.json` comes last and makes it one.
 
-    `predictions.npz` holds ids [N], targets [N], logits and probabilities [N, K], class keys [K] in their order, and the
-    ids that failed with the reasons: any metric can be computed again from it. Every file is whole or absent.
+    `predictions.npz` holds ids [N], targets [N], logits and probabilities [N, K], class keys [K] in their order, and
+    the ids that failed with the reasons: any metric can be computed again from it. Every file is whole or absent.
     """
     import numpy as np
 
@@ -110,7 +109,10 @@ def load_run(folder: Path) -> RunRecord:
 
 
 def load_predictions(folder: Path) -> Predictions:
-    """The scores of a finished run, with its views where they were kept. Raises RunError when they are missing or damaged."""
+    """The scores of a finished run, with its views where they were kept.
+
+    Raises RunError when they are missing or damaged.
+    """
     import zipfile
 
     path = folder / "predictions.npz"
@@ -120,7 +122,7 @@ def load_predictions(folder: Path) -> Predictions:
         kept = _load_arrays(views, ("views",))["views"] if views.exists() else None
     except FileNotFoundError:
         raise RunError(f"{folder} has no predictions.npz; `harbench run` makes it") from None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise RunError(f"the scores in {folder} are damaged ({error}); repeat the run with --force") from None
     return Predictions(
         ids=tuple(arrays["ids"].tolist()),
@@ -135,7 +137,8 @@ def load_predictions(folder: Path) -> Predictions:
 def _load_arrays(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
     import numpy as np
 
-    with np.load(path, allow_pickle=False) as archive:
+    # numpy does not close a file that it opened and found damaged.
+    with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as archive:
         return {name: archive[name] for name in names}
 
 

@@ -1,0 +1,242 @@
+"""From run records and published numbers to entries: one number each, with key, protocol and where it comes from.
+
+Seeds of one recipe and split become one entry; the splits of a published split set one more (`mean-of-3`); the folds of
+leave-one-person-out one entry pooled over all samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
+from typing import Literal
+
+from harbench.records import Comparability, ProtocolFacts, PublishedResult, RunRecord
+
+LOPO = "lopo-"
+_POOLED = ("top1", "top5")
+"""Metrics that are a share of samples, so that folds can be pooled from their values and counts alone."""
+# Student's t, 97.5 % quantile, 1 to 29 degrees of freedom (any statistics table); the report must not load scipy.
+_T975 = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045),
+)
+
+
+@dataclass(frozen=True)
+class Protocols:
+    """What of a data set's protocols the report needs to take runs together."""
+
+    title: str
+    split_sets: Mapping[str, tuple[str, ...]]
+    folds: Mapping[str, tuple[str, ...]]
+    """Suffix of leave-one-person-out splits (empty, `-video`) -> all of its folds."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One number before it is ranked."""
+
+    name: str
+    kind: Literal["run", "published"]
+    key: Comparability
+    protocol: ProtocolFacts
+    value: float
+    family: str
+    source: str
+    interval: tuple[float, float] | None = None
+    spread: float | None = None
+    seeds: int = 1
+    params_m: float | None = None
+    gflops: float | None = None
+    year: int | None = None
+    reason: str = ""
+    """Why the number cannot have a place, beside what key and protocol say."""
+    notes: tuple[str, ...] = ()
+    """Footnotes of its own."""
+
+
+# ---------------------------------------------------------------------------------------------------------- published
+def published_entry(result: PublishedResult) -> Entry:
+    """A published number; the backbone is named where the method does not name it."""
+    named = result.backbone.casefold() in result.method.casefold()
+    notes = [result.notes] if result.notes else []
+    if result.key.metric == "mAP":
+        notes.append("which average precision (all points, VOC, 11 points) is not stated")
+    return Entry(
+        name=result.method if named else f"{result.method}, {result.backbone}",
+        kind="published",
+        key=result.key,
+        protocol=result.protocol,
+        value=result.value,
+        family=result.family,
+        source=f"{result.source_title} ({result.source_id})" if result.source_title else result.source_id,
+        params_m=result.params_m,
+        year=result.year,
+        notes=tuple(notes),
+    )
+
+
+# --------------------------------------------------------------------------------------------------------------- runs
+def run_entries(runs: Sequence[RunRecord], metrics: Iterable[str], protocols: Protocols) -> list[Entry]:
+    """All entries of one data set's runs: its headline metric, and those of `metrics` that the runs have."""
+    entries: list[Entry] = []
+    for group in _groups(runs).values():
+        headline = group[0].key.metric
+        for metric in dict.fromkeys([headline, *metrics]):
+            scored = [run for run in group if run.metrics.get(metric) is not None]
+            folds = [run for run in scored if run.split.startswith(LOPO)]
+            plain = [run for run in scored if not run.split.startswith(LOPO)]
+            entries += [_seeds_entry(same, metric) for same in _by_split(plain).values()]
+            entries += _split_set_entries(plain, metric, protocols)
+            entries += _fold_entries(folds, metric, protocols)
+    return entries
+
+
+def _groups(runs: Sequence[RunRecord]) -> dict[tuple[object, ...], list[RunRecord]]:
+    """Runs that differ in nothing but split and seed."""
+    groups: dict[tuple[object, ...], list[RunRecord]] = defaultdict(list)
+    for run in runs:
+        groups[(_name(run), replace(run.key, split_set=""), run.protocol, run.partial)].append(run)
+    return groups
+
+
+def _by_split(runs: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
+    splits: dict[str, list[RunRecord]] = defaultdict(list)
+    for run in runs:
+        splits[run.split].append(run)
+    return splits
+
+
+def _seeds_entry(runs: Sequence[RunRecord], metric: str) -> Entry:
+    """The seeds of one recipe and split. The interval of several is the mean of theirs."""
+    intervals = [run.intervals[metric] for run in runs if metric in run.intervals]
+    low_high = None
+    if len(intervals) == len(runs):
+        low_high = (fmean(low for low, _ in intervals), fmean(high for _, high in intervals))
+    notes = [f"interval: {runs[0].interval_method}"] if low_high and runs[0].interval_method else []
+    if low_high and len(runs) > 1:
+        notes[-1:] = [f"interval: mean over the seeds; {runs[0].interval_method}"]
+    values = [_value(run, metric) for run in runs]
+    return _entry(runs, metric, values, runs[0].key.split_set, low_high, notes)
+
+
+def _split_set_entries(runs: Sequence[RunRecord], metric: str, protocols: Protocols) -> list[Entry]:
+    """`mean-of-3` and the like: the mean over the splits, for the seeds that every split has."""
+    entries: list[Entry] = []
+    splits = _by_split(runs)
+    for name, members in protocols.split_sets.items():
+        if len(members) < 2 or any(member not in splits for member in members):
+            continue
+        by_seed = [{run.seed: run for run in splits[member]} for member in members]
+        seeds = sorted(set.intersection(*(set(runs) for runs in by_seed)))
+        missing = sorted(set.union(*(set(runs) for runs in by_seed)) - set(seeds))
+        if seeds:
+            used = [runs[seed] for runs in by_seed for seed in seeds]
+            values = [fmean(_value(runs[seed], metric) for runs in by_seed) for seed in seeds]
+            entries.append(_entry(used, metric, values, name, None, _left_out(missing, "splits")))
+    return entries
+
+
+def _fold_entries(runs: Sequence[RunRecord], metric: str, protocols: Protocols) -> list[Entry]:
+    """Leave one person out: correct samples of all folds over samples of all folds, a seed at a time."""
+    entries: list[Entry] = []
+    by_suffix: dict[str, list[RunRecord]] = defaultdict(list)
+    for run in runs:
+        by_suffix["-video" if run.split.endswith("-video") else ""].append(run)
+    for suffix, group in by_suffix.items():
+        folds = protocols.folds.get(suffix, ())
+        by_seed: dict[int, dict[str, RunRecord]] = defaultdict(dict)
+        for run in group:
+            by_seed[run.seed][run.split] = run
+        whole = [list(found.values()) for found in by_seed.values() if folds and set(folds) <= set(found)]
+        reason, missing = "", sorted(seed for seed, found in by_seed.items() if not set(folds) <= set(found))
+        if not whole:
+            missing = []
+            whole = [max((list(found.values()) for found in by_seed.values()), key=len)]
+            reason = f"{len(whole[0])} of {len(folds)} folds" if folds else "not all folds are known"
+        if metric not in _POOLED:
+            reason = reason or f"{metric} of single folds cannot be pooled"
+        pooled = [_pool(found, metric) for found in whole]
+        used = [run for found in whole for run in found]
+        interval = None if reason or len(whole) > 1 else _fold_interval(whole[0], metric, pooled[0])
+        notes = [f"pooled over the samples of {len(whole[0])} folds"]
+        notes += _left_out(missing, "folds")
+        notes += [f"interval: t on {len(whole[0])} fold means, few groups"] if interval else []
+        entry = _entry(used, metric, pooled, "lopo", interval, notes)
+        entries.append(replace(entry, reason="; ".join(filter(None, (entry.reason, reason)))))
+    return entries
+
+
+def _left_out(seeds: Sequence[int], what: str) -> list[str]:
+    """A footnote on seeds that are not in the number."""
+    return [f"without seed {', '.join(map(str, seeds))}: not all {what} are there"] if seeds else []
+
+
+def _pool(folds: Sequence[RunRecord], metric: str) -> float:
+    total = sum(run.samples["test"] for run in folds)
+    return sum(_value(run, metric) * run.samples["test"] for run in folds) / total
+
+
+def _fold_interval(folds: Sequence[RunRecord], metric: str, pooled: float) -> tuple[float, float] | None:
+    """95 % t interval of a ratio over folds (the persons are the independent units); None where they do not vary."""
+    counts = [run.samples["test"] for run in folds]
+    residuals = [(_value(run, metric) - pooled) * count / sum(counts) for run, count in zip(folds, counts, strict=True)]
+    degrees = len(folds) - 1
+    if not 1 <= degrees <= len(_T975) or not any(residuals):
+        return None
+    margin = _T975[degrees - 1] * math.sqrt(len(folds) / degrees * sum(each**2 for each in residuals))
+    return max(0.0, pooled - margin), min(100.0, pooled + margin)
+
+
+def _entry(
+    runs: Sequence[RunRecord],
+    metric: str,
+    values: Sequence[float],
+    split_set: str,
+    interval: tuple[float, float] | None,
+    notes: Sequence[str],
+) -> Entry:
+    first = runs[0]
+    own = [] if all(run.exact for run in runs) else ["not bit-exact: the device or a resumed run had to deviate"]
+    return Entry(
+        name=_name(first),
+        kind="run",
+        key=replace(first.key, metric=metric, split_set=split_set, complete="yes"),
+        protocol=first.protocol,
+        value=fmean(values),
+        family=first.family,
+        source=_folders(runs),
+        interval=interval,
+        spread=stdev(values) if len(values) > 1 else None,
+        seeds=len(values),
+        params_m=first.params_m,
+        gflops=first.gflops,
+        year=int(first.finished[:4]) if first.finished[:4].isdigit() else None,
+        reason=first.partial or (first.key.complete if first.key.complete != "yes" else ""),
+        notes=(*notes, *own),
+    )
+
+
+def _value(run: RunRecord, metric: str) -> float:
+    value = run.metrics[metric]
+    assert value is not None  # run_entries keeps only runs that have it
+    return value
+
+
+def _name(run: RunRecord) -> str:
+    """Recipe with its tag, as the run's folder has it."""
+    parts = run.folder.split("/")
+    return parts[1] if len(parts) > 1 else run.recipe
+
+
+def _folders(runs: Sequence[RunRecord]) -> str:
+    """The run's folder, or the common part of several and how many there are."""
+    if len(runs) == 1:
+        return runs[0].folder
+    parts = [run.folder.split("/") for run in runs]
+    shared = [same[0] if len(set(same)) == 1 else "*" for same in zip(*parts, strict=True)]
+    return f"{'/'.join(shared)} ({len(runs)} runs)"

@@ -1,0 +1,168 @@
+"""Leaderboards that compare like with like: one table a comparability key, places only where everything is known."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harbench.datasets.tables import expand_splits, load_spec
+from harbench.errors import DatasetError
+from harbench.records import UNKNOWN, Comparability, Leaderboard, PublishedResult, Row, RunRecord, Table
+from harbench.reporting.comparability import part_words, rankable, unknown_names, why_not_ranked
+from harbench.reporting.entries import LOPO, Entry, Protocols, published_entry, run_entries
+
+_FOOTNOTED = ("modality", "pretraining", "frames", "views", "selection")
+"""Parts of the protocol that move a number by points; the others are only shown."""
+
+
+def build_leaderboard(
+    runs: Sequence[RunRecord], published: Sequence[PublishedResult], home: Path | None = None
+) -> Leaderboard:
+    """Tables of every data set among `runs` and `published`, by name.
+
+    Rows of one table share one key (data set, label set, split set, unit, metric, level, what is given) and are ranked
+    by value. Partial runs, unfinished folds and numbers selected on test stand below without a place, with the reason.
+    Numbers with an unknown part in their key are collected in a table of their own a metric, without places.
+    `home` is where the user's own data sets are looked up.
+    """
+    tables: list[Table] = []
+    for dataset in sorted({run.dataset for run in runs} | {result.key.dataset for result in published}):
+        own = [run for run in runs if run.dataset == dataset]
+        theirs = [published_entry(result) for result in published if result.key.dataset == dataset]
+        protocols = _protocols(dataset, own, home)
+        entries = [*run_entries(own, dict.fromkeys(entry.key.metric for entry in theirs), protocols), *theirs]
+        tables += _tables(entries, protocols.title)
+    return Leaderboard(tables=tuple(tables), generated=datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def _protocols(dataset: str, runs: Iterable[RunRecord], home: Path | None) -> Protocols:
+    """Title, split sets and folds of a data set; a folder that holds only published numbers has none of them."""
+    try:
+        spec = load_spec(dataset, home)
+    except DatasetError:
+        return Protocols(dataset, {}, {})
+    suffixes = {"-video" if run.split.endswith("-video") else "" for run in runs if run.split.startswith(LOPO)}
+    folds = {suffix: tuple(expand_splits(spec, f"{LOPO}*{suffix}", home)) for suffix in sorted(suffixes)}
+    return Protocols(spec.title, spec.split_sets, folds)
+
+
+def _tables(entries: Sequence[Entry], title: str) -> list[Table]:
+    by_key: dict[Comparability, list[Entry]] = defaultdict(list)
+    unclear: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if rankable(entry.key):
+            by_key[entry.key].append(entry)
+        else:
+            unclear[entry.key.metric].append(entry)
+    tables = [_table(key, group, title) for key, group in by_key.items()]
+    # One's own numbers first, then the tables that say most.
+    tables.sort(key=lambda table: (all(row.kind == "published" for row in table.rows), -len(table.rows), table.title))
+    return tables + [_unclear_table(group, title) for _, group in sorted(unclear.items())]
+
+
+def _unclear_table(entries: Sequence[Entry], title: str) -> Table:
+    """Numbers with an unknown part in their key; each says what is known of the parts in which they differ."""
+    common = _common(entries)
+    told = []
+    for entry in entries:
+        parts = {name: getattr(entry.key, name) for name in unknown_names(common)}
+        known = [
+            f"{name.replace('_', ' ')}: {part_words(name, parts[name])}" for name in parts if parts[name] != UNKNOWN
+        ]
+        told.append(replace(entry, reason="; ".join(filter(None, (entry.reason, *known)))))
+    return _table(common, told, title)
+
+
+def _table(key: Comparability, entries: Sequence[Entry], title: str) -> Table:
+    def rank(entry: Entry) -> tuple[bool, float, bool, str, str]:
+        return bool(_reason(entry)), -round(entry.value, 2), entry.kind == "published", entry.name, entry.source
+
+    ordered = sorted(entries, key=rank)
+    notes = _protocol_notes(ordered)
+    footnotes: dict[str, int] = {}
+    rows: list[Row] = []
+    for position, entry in enumerate(ordered, 1):
+        own = [text for text, part, value in notes if getattr(entry.protocol, part) != value]
+        marks = tuple(footnotes.setdefault(text, len(footnotes) + 1) for text in (*own, *entry.notes))
+        why_not = _reason(entry)
+        place = None if why_not else position
+        if rows and place is not None and rows[-1].place is not None and _tied(rows[-1], entry):
+            place = rows[-1].place
+        rows.append(_row(entry, place, why_not, marks))
+    return Table(key=key, title=_title(key, title), rows=tuple(rows), footnotes=tuple(footnotes))
+
+
+def _row(entry: Entry, place: int | None, why_not: str, marks: tuple[int, ...]) -> Row:
+    return Row(
+        place=place,
+        name=entry.name,
+        kind=entry.kind,
+        value=entry.value,
+        interval=entry.interval,
+        spread=entry.spread,
+        seeds=entry.seeds,
+        family=entry.family,
+        params_m=entry.params_m,
+        gflops=entry.gflops,
+        protocol=entry.protocol,
+        footnotes=tuple(sorted(marks)),
+        why_not=why_not,
+        source=entry.source,
+        year=entry.year,
+    )
+
+
+def _reason(entry: Entry) -> str:
+    return why_not_ranked(entry.key, entry.protocol, entry.reason)
+
+
+def _tied(row: Row, entry: Entry) -> bool:
+    """Equal to the two decimals that are shown."""
+    return round(row.value, 2) == round(entry.value, 2)
+
+
+def _protocol_notes(entries: Sequence[Entry]) -> list[tuple[str, str, str]]:
+    """(footnote, part of the protocol, usual value) for every part in which the table's numbers were made differently.
+
+    Usual is what the best own run has, else what most rows have; a row that has something else gets the footnote.
+    """
+    best_own = next((entry for entry in entries if entry.kind == "run"), None)
+    notes: list[tuple[str, str, str]] = []
+    for part in _FOOTNOTED:
+        values = Counter(value for entry in entries if (value := getattr(entry.protocol, part)) != UNKNOWN)
+        usual = getattr(best_own.protocol, part) if best_own else values.most_common(1)[0][0] if values else UNKNOWN
+        others = {getattr(entry.protocol, part) for entry in entries} - {usual}
+        if others and usual != UNKNOWN:
+            who = f"as {best_own.name} has" if best_own else "as most rows have"
+            unsaid = ", or it is not stated" if UNKNOWN in others else ""
+            notes.append((f"{part} is not {usual}, {who}{unsaid}", part, usual))
+    return notes
+
+
+def _common(entries: Sequence[Entry]) -> Comparability:
+    """The parts of the key that all entries share; the others are unknown."""
+    first = entries[0].key
+    shared = {
+        part.name: getattr(first, part.name)
+        for part in fields(Comparability)
+        if all(getattr(entry.key, part.name) == getattr(first, part.name) for entry in entries)
+    }
+    return replace(Comparability(*[UNKNOWN] * len(fields(Comparability))), **shared)
+
+
+def _title(key: Comparability, dataset: str) -> str:
+    """`UCF-101, split 1: top-1 accuracy, video level`."""
+    metric = part_words("metric", key.metric)
+    if unknown_names(key) or key.complete != "yes":
+        return f"{dataset}: {metric}, cannot be compared"
+    words = [metric, part_words("level", key.level)] if key.unit != "image" else [metric]
+    if key.unit == "sequence":
+        words.append(part_words("unit", key.unit))
+    if key.given != "none":
+        words.append(part_words("given", key.given))
+    if " of " in key.label_set:
+        words.append(key.label_set)
+    return f"{dataset}, {part_words('split_set', key.split_set)}: {', '.join(words)}"

@@ -1,0 +1,242 @@
+"""A leaderboard as Markdown, CSV, LaTeX or one self-contained HTML page. Percent with two decimals."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, fields
+from functools import partial
+from pathlib import Path
+
+from harbench.errors import HarbenchError
+from harbench.records import Leaderboard, ProtocolFacts, Row, Table
+from harbench.reporting.comparability import METRICS
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_SHOWN = ("modality", "pretraining", "frames", "time_base", "size", "views", "selection")
+"""Parts of the protocol with a column of their own in printed tables; csv and html have all of them."""
+_ADDRESS = re.compile(r"doi:(10\.[^\s)]+)|arXiv:([\w.-]+/?\d+(?:v\d+)?)|(https?://[^\s)]+)")
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+}
+
+
+def render(board: Leaderboard, kind: str) -> str:
+    """The whole leaderboard as text of one format: `md`, `csv`, `tex` (needs the booktabs package) or `html`."""
+    formats: dict[str, Callable[[Leaderboard], str]] = {"md": _md, "csv": _csv, "tex": _tex, "html": _html}
+    if kind not in formats:
+        raise HarbenchError(f"there is no report format {kind!r}; there are {', '.join(formats)}")
+    return formats[kind](board)
+
+
+# ---------------------------------------------------------------------------------------------------------- one value
+def percent(value: float) -> str:
+    """`91.40`"""
+    return f"{value:.2f}"
+
+
+def with_spread(row: Row) -> str:
+    """`91.40`, or `91.40 ± 0.31` over seeds."""
+    return percent(row.value) if row.spread is None else f"{percent(row.value)} ± {percent(row.spread)}"
+
+
+def _marks(row: Row) -> str:
+    return ",".join(map(str, row.footnotes))
+
+
+def between(interval: tuple[float, float] | None) -> str:
+    """`90.51 to 92.30`"""
+    return "" if interval is None else f"{percent(interval[0])} to {percent(interval[1])}"
+
+
+def _header(table: Table) -> list[str]:
+    metric = METRICS.get(table.key.metric, table.key.metric)
+    protocol = [part.replace("_", " ") for part in _SHOWN]
+    return ["#", "method", metric, "95 %", "seeds", *protocol, "params (M)", "source", "why not ranked"]
+
+
+def _cells(row: Row, name: str, escape: Callable[[str], str]) -> list[str]:
+    """The cells of one row of a printed table; `name` is escaped and marked already."""
+    before = ["" if row.place is None else str(row.place)]
+    after = [
+        with_spread(row),
+        between(row.interval),
+        str(row.seeds) if row.kind == "run" else "",
+        *(getattr(row.protocol, part) for part in _SHOWN),
+        "" if row.params_m is None else f"{row.params_m:.1f}",
+        row.source,
+        row.why_not,
+    ]
+    return [*before, name, *(escape(cell) for cell in after)]
+
+
+# ----------------------------------------------------------------------------------------------------------- Markdown
+def _md(board: Leaderboard) -> str:
+    parts = ["# Leaderboard", f"Written {board.generated}. Bold: own runs. Percent."]
+    for table in board.tables:
+        header = _header(table)
+        rows = [_md_line(_cells(row, _md_name(row), _md_text)) for row in table.rows]
+        parts += [f"## {_md_text(table.title)}", "\n".join([_md_line(header), _md_line("---" for _ in header), *rows])]
+        if table.footnotes:
+            parts.append("\n".join(f"{index}. {_md_text(note)}" for index, note in enumerate(table.footnotes, 1)))
+    return "\n\n".join(parts) + "\n"
+
+
+def _md_line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _md_name(row: Row) -> str:
+    bold = f"**{_md_text(row.name)}**" if row.kind == "run" else _md_text(row.name)
+    return bold + (f" <sup>{_marks(row)}</sup>" if row.footnotes else "")
+
+
+def _md_text(text: str) -> str:
+    for character in "\\`*_[]<>|":
+        text = text.replace(character, f"\\{character}")
+    return " ".join(text.split())
+
+
+# ---------------------------------------------------------------------------------------------------------------- CSV
+def _csv(board: Leaderboard) -> str:
+    """Every row of every table with its whole key and protocol, one line a row."""
+    lines = [_csv_line(table, row) for table in board.tables for row in table.rows]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(lines[0]) if lines else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return buffer.getvalue()
+
+
+def _csv_line(table: Table, row: Row) -> dict[str, object]:
+    low, high = row.interval or (None, None)
+    return {
+        **asdict(table.key),
+        "place": row.place,
+        "name": row.name,
+        "kind": row.kind,
+        "value": percent(row.value),
+        "low": _decimals(low),
+        "high": _decimals(high),
+        "spread": _decimals(row.spread),
+        "seeds": row.seeds,
+        "family": row.family,
+        "params_m": _decimals(row.params_m),
+        "gflops": _decimals(row.gflops),
+        **asdict(row.protocol),
+        "why_not": row.why_not,
+        "year": row.year,
+        "source": row.source,
+        "footnotes": "; ".join(table.footnotes[index - 1] for index in row.footnotes),
+    }
+
+
+def _decimals(value: float | None) -> str:
+    return "" if value is None else percent(value)
+
+
+# -------------------------------------------------------------------------------------------------------------- LaTeX
+def _tex(board: Leaderboard) -> str:
+    lines = [f"% Written by harbench, {board.generated}. Needs \\usepackage{{booktabs}}."]
+    for table in board.tables:
+        lines += _tex_table(table)
+    return "\n".join(lines) + "\n"
+
+
+def _tex_table(table: Table) -> list[str]:
+    header = _header(table)
+    body = [" & ".join(_cells(row, _tex_name(row), tex)) + r" \\" for row in table.rows]
+    ranked = sum(row.place is not None for row in table.rows)
+    if 0 < ranked < len(body):
+        body.insert(ranked, r"\midrule")
+    notes = [rf"\textsuperscript{{{index}}} {tex(note)}\\" for index, note in enumerate(table.footnotes, 1)]
+    return [
+        "",
+        r"\begin{table}",
+        rf"\caption{{{tex(table.title)}}}",
+        rf"\begin{{tabular}}{{rlr{'l' * (len(header) - 3)}}}",
+        r"\toprule",
+        " & ".join(tex(cell) for cell in header) + r" \\",
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+        *([r"\\[2pt]\footnotesize", *notes] if notes else []),
+        r"\end{table}",
+    ]
+
+
+def _tex_name(row: Row) -> str:
+    bold = rf"\textbf{{{tex(row.name)}}}" if row.kind == "run" else tex(row.name)
+    return bold + (rf"\textsuperscript{{{_marks(row)}}}" if row.footnotes else "")
+
+
+def tex(text: str) -> str:
+    """Text with LaTeX's special characters escaped."""
+    return "".join(_TEX.get(character, character) for character in " ".join(text.split())).replace("±", r"$\pm$")
+
+
+# --------------------------------------------------------------------------------------------------------------- HTML
+def _html(board: Leaderboard) -> str:
+    """One page with everything in it: no request leaves the reader's machine."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    datasets: dict[str, list[Table]] = {}
+    for table in board.tables:
+        datasets.setdefault(table.key.dataset, []).append(table)
+    return environment.get_template("page.html.j2").render(
+        board=board,
+        datasets=datasets,
+        protocol=[part.name for part in fields(ProtocolFacts)],
+        metrics=METRICS,
+        percent=percent,
+        between=between,
+        axis=_axis,
+        link=_link,
+    )
+
+
+def _link(source: str) -> str:
+    """Address of a source that names one (a DOI, an arXiv number, a page); else empty."""
+    found = _ADDRESS.search(source)
+    if found is None:
+        return ""
+    doi, arxiv, page = found.groups()
+    return f"https://doi.org/{doi}" if doi else f"https://arxiv.org/abs/{arxiv}" if arxiv else str(page)
+
+
+def _axis(rows: Sequence[Row]) -> tuple[float, float, Callable[[float], float]]:
+    """Ends of a table's common axis in percent, and the place of a value on it, 0 to 100.
+
+    The ranked rows set the ends, so that a partial run does not squeeze them; what lies outside is drawn at the end.
+    """
+    placed = [row for row in rows if row.place is not None] or rows
+    bounds = [bound for row in placed for bound in (row.value, *(row.interval or ()))]
+    low, high = min(bounds), max(bounds)
+    margin = max(1.0, 0.04 * (high - low))
+    low, high = max(0.0, low - margin), min(100.0, high + margin)
+    return low, high, partial(_position, low=low, high=high)
+
+
+def _position(value: float, *, low: float, high: float) -> float:
+    return round(100 * (min(max(value, low), high) - low) / (high - low), 2)
