@@ -109,6 +109,8 @@ class DatasetSpec:
     """(C, V) of its poses: channels and joints; zeros where it has none."""
     pose_suffix: str = ""
     """Where a video data set carries joints: the pose file of a media is its path with the suffix replaced by this."""
+    boxes: bool = False
+    """Person boxes come with the media, in the publisher's XML."""
     group: str = ""
     """What a group is, in words ("source video", "person"); empty: the publisher gives none."""
     leave_one_group_out: bool = False

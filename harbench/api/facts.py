@@ -20,18 +20,21 @@ if TYPE_CHECKING:
 
 def key_of(inputs: Inputs) -> Comparability:
     """What a run's headline number may be ranked with."""
+    from harbench.reporting.comparability import level_of
+
     recipe, table = inputs.recipe, inputs.table
     total = inputs.official_classes
     classes = f"{total} classes" if len(table.classes) == total else f"{len(table.classes)} of {total} classes"
-    given = "poses" if recipe.data.cache.stream == "pose" and inputs.spec.modality != "pose" else "none"
+    clip = recipe.input.clip
+    given = "boxes" if recipe.data.boxes else "poses" if recipe.data.cache.stream == "pose" else "none"
     return Comparability(
         dataset=table.dataset,
         label_set=classes,
         split_set=table.split,
         unit=table.unit,
         metric=inputs.spec.headline,
-        level="video",
-        given="boxes" if recipe.data.boxes else given,
+        level=level_of(table.unit, recipe.eval.views, spans_sample=bool(clip.segments or clip.whole)),
+        given=given,
         complete=inputs.partial or "yes",
     )
 

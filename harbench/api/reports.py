@@ -49,7 +49,7 @@ def report(datasets: tuple[str, ...] = (), *, home: Path, runs: Path, output: Pa
             f"there is nothing to report: no finished run of {about} under {runs}, and no published number.\n"
             "Run a recipe first:  harbench run recipes/motion3d_sample.yaml   (see `harbench recipes`)"
         )
-    board = build_leaderboard(own, published)
+    board = build_leaderboard(own, published, home)
     stem = "-".join(chosen) if len(chosen) <= 3 else "leaderboard"
     files = tuple(output / f"{stem}.{kind}" for kind in FORMATS)
     for path, kind in zip(files, FORMATS, strict=True):
