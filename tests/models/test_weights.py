@@ -1,0 +1,214 @@
+"""Weights from hubs and files: what is taken over, what stays fresh, and what a user reads when they cannot be had."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import urllib.error
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+from torchvision.models import video
+
+from harbench.errors import HarbenchWarning, WeightsError
+from harbench.models import weights as module
+from harbench.models.find import build_model
+from harbench.models.weights import check_weights, load_weights, read_tensors
+from harbench.recipe import ModelConfig
+
+MC3 = "mc3_18-a90a0ba3.pth"
+
+
+class Foreign:
+    """An object that a file must not bring along."""
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty torch hub on a machine that is offline."""
+
+    def offline(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr("urllib.request.urlopen", offline)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def small(path: str | None, classes: int = 3, names: list[str] | None = None) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return build_model(ModelConfig(name="small_cnn", weights=path), classes, classes=names or [])
+
+
+def trained(classes: int = 3) -> dict[str, torch.Tensor]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        return build_model(ModelConfig(name="small_cnn"), classes).state_dict()
+
+
+def same_body(model: nn.Module, state: dict[str, torch.Tensor]) -> bool:
+    own = model.state_dict()
+    return all(torch.equal(own[key], state[key]) for key in own if not key.startswith("net.14."))
+
+
+def same_head(model: nn.Module, state: dict[str, torch.Tensor]) -> bool:
+    own = model.state_dict()["net.14.weight"]
+    return own.shape == state["net.14.weight"].shape and torch.equal(own, state["net.14.weight"])
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("classes", [3, 9])
+def test_a_file_fills_the_body_and_a_head_of_the_same_size(tmp_path: Path, suffix: str, classes: int) -> None:
+    path, state = tmp_path / f"w{suffix}", trained()
+    safetensors.torch.save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    model = small(str(path), classes)
+    assert same_body(model, state)
+    assert same_head(model, state) == (classes == 3)
+
+
+def test_a_head_for_other_classes_stays_fresh(tmp_path: Path) -> None:
+    path, state = tmp_path / "w.safetensors", trained()
+    safetensors.torch.save_file(state, path, {"classes": json.dumps(["a", "b", "c"])})
+    assert same_head(small(str(path), names=["a", "b", "c"]), state)
+    for names in (["b", "a", "c"], None):
+        model = small(str(path), names=names)
+        assert same_body(model, state)
+        assert not same_head(model, state)
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model", "model_state_dict"])
+def test_wrapped_and_prefixed_tensors_are_found(tmp_path: Path, wrapper: str) -> None:
+    state = trained()
+    bare = {f"module.{key.removeprefix('net.')}": value for key, value in state.items()}
+    torch.save({wrapper: bare, "epoch": 3}, tmp_path / "w.pth")
+    assert same_head(small(str(tmp_path / "w.pth")), state)
+
+
+def test_what_is_fresh_and_unused_is_reported(tmp_path: Path) -> None:
+    path, state = tmp_path / "w.pth", trained(9)
+    del state["net.1.num_batches_tracked"]
+    torch.save(state | {"net.extra.weight": torch.zeros(1)}, path)
+    config = ModelConfig(name="small_cnn", weights=str(path))
+    model = small(None)
+    with pytest.warns(HarbenchWarning, match=r"1 tensors have no place in the model: net\.extra\.weight"):
+        report = load_weights(model, config)
+    assert report.fresh == ("net.14.weight", "net.14.bias")
+    assert report.unused == ("net.extra.weight",)
+    assert report.loaded == len(model.state_dict()) - 3
+
+
+def test_weights_of_another_model_are_an_error_that_lists_them(tmp_path: Path) -> None:
+    path, state = tmp_path / "w.pth", trained()
+    state["net.0.weight"] = torch.zeros(8, 3, 3, 3)
+    del state["net.3.weight"]
+    torch.save(state, path)
+    with pytest.raises(WeightsError) as caught:
+        small(str(path))
+    assert "2 of its 26 tensors do not fit" in str(caught.value)
+    assert "net.0.weight: expected [32, 3, 3, 3], found [8, 3, 3, 3]" in str(caught.value)
+    assert "net.3.weight: expected [64, 32, 3, 3], missing" in str(caught.value)
+
+
+def test_objects_are_never_executed(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"state_dict": trained(), "args": Foreign()}, path)
+    with pytest.raises(WeightsError, match=r"more than tensors \(.*Foreign\).*executes nothing") as caught:
+        read_tensors(path)
+    assert "weights_only" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors", "text"])
+def test_truncated_and_foreign_files_are_told(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / ("w.safetensors" if kind == "safetensors" else "w.pth")
+    if kind == "safetensors":
+        whole = safetensors.torch.save(trained())
+    elif kind == "text":
+        whole = b"<html>404 not found</html>" * 100
+    else:
+        buffer = io.BytesIO()
+        torch.save(trained(), buffer, _use_new_zipfile_serialization=kind == "zip")
+        whole = buffer.getvalue()
+    for keep in {0, 1, 7, 60, 150, 1500, len(whole) // 2, len(whole) - 1}:
+        path.write_bytes(whole[:keep])
+        with pytest.raises(WeightsError, match="truncated"):
+            read_tensors(path)
+
+
+def test_a_file_without_a_state_dict_is_told(tmp_path: Path) -> None:
+    torch.save([torch.zeros(1)], tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="expected a state dict"):
+        read_tensors(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("ask", [check_weights, lambda config: build_model(config, 5)])
+def test_offline_the_error_names_file_folder_and_ways_out(hub: Path, ask: object) -> None:
+    with pytest.raises(WeightsError) as caught:
+        ask(ModelConfig(name="mc3_18", weights="kinetics400"))
+    text = str(caught.value)
+    assert MC3 in text
+    assert str(hub) in text
+    assert "--set model.weights=PATH" in text
+    assert "--set model.weights=null" in text
+    assert not list(hub.iterdir())
+
+
+def test_offline_timm_names_the_file(hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "none"))
+    monkeypatch.setattr("huggingface_hub.file_download.constants.HF_HUB_CACHE", str(tmp_path / "none"))
+    config = ModelConfig(name="timm_image", weights="imagenet", args={"architecture": "resnet18"})
+    with pytest.raises(WeightsError, match=r"timm/resnet18\.a1_in1k(.|\n)*--set model\.weights=PATH"):
+        build_model(config, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "words"),
+    [
+        ("mc3_18", "imagenet", "there are no imagenet weights of mc3_18; on a hub it has kinetics400"),
+        ("small_cnn", "kinetics400", "on a hub it has none"),
+        ("mc3_18", "kinetics", "there is no file .*did you mean 'kinetics400'"),
+    ],
+)
+def test_weights_that_do_not_exist_are_told(hub: Path, name: str, weights: str, words: str) -> None:
+    with pytest.raises(WeightsError, match=words):
+        check_weights(ModelConfig(name=name, weights=weights))
+
+
+def test_a_damaged_hub_file_is_told_and_a_whole_one_is_used(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = ModelConfig(name="mc3_18", weights="kinetics400", args={"dropout": 0.5})
+    state = video.mc3_18(weights=None).state_dict()
+    torch.save(state, hub / MC3)
+    for ask in (check_weights, lambda each: build_model(each, 5)):
+        with pytest.raises(WeightsError, match=r"truncated or damaged.*a90a0ba3(.|\n)*Delete it"):
+            ask(config)
+    digest = hashlib.sha256((hub / MC3).read_bytes()).hexdigest()
+    monkeypatch.setattr(module, "_hash_of", lambda _: digest[:8])
+    check_weights(config)
+    model = build_model(config, 5)
+    assert torch.equal(model.state_dict()["layer1.0.conv1.0.weight"], state["layer1.0.conv1.0.weight"])
+    assert model.state_dict()["fc.weight"].shape == (5, 512)
+
+
+def test_a_download_is_checked_against_its_name(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's transport is replaced: what matters is what is asked of it and where the file lands."""
+    state, asked = video.mc3_18(weights=None).state_dict(), []
+
+    def fetch(url: str, target: str, hash_prefix: str, progress: bool) -> None:
+        asked.append((url.rpartition("/")[2], hash_prefix, progress))
+        torch.save(state, target)
+
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO())
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    model = build_model(ModelConfig(name="mc3_18", weights="kinetics400"), 5)
+    assert asked == [(MC3, "a90a0ba3", False)]
+    assert torch.equal(model.state_dict()["stem.0.weight"], state["stem.0.weight"])
+
+
+def test_no_weights_are_no_obstacle() -> None:
+    check_weights(ModelConfig(name="mc3_18"))

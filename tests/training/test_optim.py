@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from harbench.recipe import OptimizerConfig, ScheduleConfig
+from harbench.training.optim import build_optimizer, learning_rate
+
+
+def rate(step: int, **schedule: object) -> float:
+    return learning_rate(step, 0.1, ScheduleConfig.model_validate(schedule), steps_per_epoch=10, epochs=5)
+
+
+def test_cosine_by_hand() -> None:
+    assert rate(0) == 0.1
+    assert rate(25) == pytest.approx(0.05)
+    assert rate(50) == pytest.approx(0.0)
+    assert rate(50, final=0.2) == pytest.approx(0.02)
+
+
+def test_warmup_is_linear_and_ends_at_the_base_rate() -> None:
+    assert [rate(step, warmup_epochs=0.5) for step in range(6)] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1, 0.1])
+    assert rate(3, warmup_epochs=0.5, name="constant") == pytest.approx(0.08)
+    assert rate(40, warmup_epochs=0.5, name="constant") == 0.1
+
+
+def test_cosine_is_torchs() -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=50, eta_min=0.1 * 0.3)
+    for step in range(50):
+        assert rate(step, final=0.3) == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        reference.step()
+
+
+@given(
+    steps=st.integers(1, 50),
+    epochs=st.integers(1, 20),
+    warmup=st.floats(0, 30),
+    final=st.floats(0, 1),
+    name=st.sampled_from(["cosine", "constant"]),
+)
+def test_always_within_bounds_and_never_rising_after_warmup(
+    steps: int, epochs: int, warmup: float, final: float, name: str
+) -> None:
+    schedule = ScheduleConfig.model_validate({"name": name, "warmup_epochs": warmup, "final": final})
+    rates = [learning_rate(step, 1.0, schedule, steps_per_epoch=steps, epochs=epochs) for step in range(steps * epochs)]
+    assert all(0 <= each <= 1 and math.isfinite(each) for each in rates)
+    after = rates[round(warmup * steps) :]
+    assert all(later <= earlier for earlier, later in pairwise(after))
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
+        self.layers[0].weight.requires_grad_(False)
+
+
+def test_vectors_are_spared_from_decay_when_asked() -> None:
+    groups = build_optimizer(Net(), OptimizerConfig(weight_decay=0.5, decay_norms=False)).param_groups
+    decayed = {tuple(p.shape): group["weight_decay"] for group in groups for p in group["params"]}
+    assert decayed == {(2, 3): 0.5, (3,): 0.0, (2,): 0.0}
+
+
+def test_everything_decays_by_default_and_frozen_weights_are_left_out() -> None:
+    (group,) = build_optimizer(Net(), OptimizerConfig(name="adamw", weight_decay=0.5, betas=(0.8, 0.9))).param_groups
+    assert len(group["params"]) == 5
+    assert group["weight_decay"] == 0.5
+    assert group["betas"] == (0.8, 0.9)
