@@ -49,7 +49,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def locked(path: Path, busy: HarbenchError) -> Iterator[None]:
-    """Hold an exclusive flock on `path`; raise `busy` at once when another process has it. The kernel frees it on death."""
+    """Hold an exclusive flock on `path`; raise `busy` when another process has it. The kernel frees it on death."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as handle:
         try:

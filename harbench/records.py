@@ -179,6 +179,8 @@ class MediaInfo:
     """Frames per second; 0 for stills."""
     width: int
     height: int
+    source_size: tuple[int, int] = (0, 0)
+    """Width and height as decoded, before resizing; zeros where unknown."""
 
 
 @dataclass(frozen=True)

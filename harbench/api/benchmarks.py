@@ -24,7 +24,7 @@ class ClipReads:
 
 
 def bench(source: Path, *, clips: int = 100, track: Track = silent) -> ClipReads:
-    """Read random clips of the videos under `source` from a temporary frame cache and, in the same process, with decord.
+    """Read random clips of the videos under `source` from a temporary frame cache and, in the same run, with decord.
 
     decord opens the video anew for each clip, as a shuffled loader does.
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harbench import places
-from harbench.errors import MediaError
-from harbench.records import Track, silent
+from harbench.errors import CacheError, DatasetError, MediaError
+from harbench.records import CacheReport, DatasetSpec, SplitTable, Track, silent
 
 if TYPE_CHECKING:
-    pass
+    from harbench.recipe import CacheConfig
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def _plan(
 def _missing_message(spec: DatasetSpec, chosen: Sequence[str], wanted: Sequence[str], missing: Sequence[str]) -> str:
     shown = "\n".join(f"  {media}" for media in missing[:5]) + ("\n  ..." if len(missing) > 5 else "")
     lines = [
-        f"{len(missing)} of the {len(wanted)} media of {spec.title} ({', '.join(chosen[:4])}) were not found, among them",
+        f"{len(missing)} of the {len(wanted)} media of {spec.title} ({', '.join(chosen[:4])}) were not found:",
         shown,
     ]
     if spec.registration:

@@ -227,6 +227,8 @@ def load_batches(dataset: ClipDataset, keys: Iterable[Key], batch_size: int, wor
     Raises:
         MediaError: a sample of a training data set cannot be read. In evaluation `Batch.failed` says so.
     """
+    # Here, not in the workers: a forked pool of OpenCV has lost its threads, and told to end it waits for them for ever.
+    cv2.setNumThreads(1)
     loader = DataLoader(
         dataset,
         batch_sampler=_batches(keys, batch_size),
@@ -277,5 +279,4 @@ def _as_is(batch: Any) -> Any:
 
 def _start_worker(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C, and ends its workers
-    cv2.setNumThreads(1)  # a forked thread pool has lost its threads
     gc.freeze()  # a collection would write to, and so copy, every page of the parent's objects

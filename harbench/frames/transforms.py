@@ -135,7 +135,7 @@ def _colours(clip: Frames, augment: AugmentConfig, drawn: Draw) -> npt.NDArray[n
     turn = np.array([[1, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]])
     to_yiq = np.array([LUMA, (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135)])
     colour = np.linalg.inv(to_yiq) @ turn @ to_yiq @ (saturation * np.eye(3) + (1 - saturation) * grey)
-    offset = (1 - contrast) * brightness * (clip.reshape(-1, 3).mean(axis=0) @ np.array(LUMA))
+    offset = (1 - contrast) * brightness * np.dot(cv2.mean(_flat(clip))[:3], LUMA)
     return np.column_stack([contrast * brightness * colour, np.full(3, offset)])
 
 
@@ -145,6 +145,9 @@ def _recolour(clip: Frames, colours: npt.NDArray[np.float64], grey: bool) -> Fra
         colours = np.array([LUMA]) @ colours
     elif colours.shape == (3, 3):
         return clip
-    frames, height, width = clip.shape[:3]
-    flat = np.ascontiguousarray(clip).reshape(frames * height, width, 3)
-    return np.asarray(cv2.transform(flat, colours), dtype=np.uint8).reshape(frames, height, width, -1)
+    return np.asarray(cv2.transform(_flat(clip), colours), dtype=np.uint8).reshape(*clip.shape[:3], -1)
+
+
+def _flat(clip: Frames) -> Frames:
+    """The frames one below the other, as one image."""
+    return np.ascontiguousarray(clip).reshape(-1, *clip.shape[2:])

@@ -45,7 +45,7 @@ def ingest_local(
     roots = [*([source] if source else []), *unpack(spec, given, home / spec.name / "unpacked", track=track)]
     if not roots:
         return already
-    found = match_media(spec, tables, roots)
+    found = match_media(tables, roots)
     link_media(found.present, folder)
     if spec.boxes:
         media = [name for table in tables for name in table.media()]
@@ -57,7 +57,7 @@ def ingest_local(
 
 
 def pose_files(spec: DatasetSpec, present: dict[str, Path]) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """The pose file of each media, and the media that have none: the media itself, or its neighbour with `pose_suffix`."""
+    """The pose file of each media (itself, or its neighbour with `pose_suffix`), and the media that have none."""
     if spec.modality == "pose":
         return present, ()
     if not spec.pose_suffix:
@@ -72,7 +72,7 @@ def pose_files(spec: DatasetSpec, present: dict[str, Path]) -> tuple[dict[str, P
 
 
 def _archives_in(spec: DatasetSpec, source: Path | None) -> list[Path]:
-    """Archives of the data set that lie directly in the user's folder: by official name, or any .npz of a pose data set."""
+    """Archives of the data set that lie directly in the user's folder: by official name, or any .npz."""
     if source is None:
         return []
     names = {archive.name.casefold() for archive in spec.archives}

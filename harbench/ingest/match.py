@@ -12,18 +12,17 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from harbench.records import DatasetSpec, MediaMatch, SplitTable
+from harbench.records import MediaMatch, SplitTable
 
 Parts = tuple[str, ...]
 
 
-def match_media(spec: DatasetSpec, tables: Sequence[SplitTable], roots: Sequence[Path]) -> MediaMatch:
+def match_media(tables: Sequence[SplitTable], roots: Sequence[Path]) -> MediaMatch:
     """Find the media of `tables` under `roots`. Only files with a suffix of the data set's media are looked at.
 
     A media with several files takes the one that agrees most with its official path, then the shortest and first by
     name; the others are listed as duplicated. A file that could be several media is none: it is listed as extra.
     """
-    del spec  # the table says everything; a data set of its own layout would speak here
     official = {media: _parts(media) for table in tables for media in table.media()}
     by_name: dict[str, list[str]] = defaultdict(list)
     for media, parts in official.items():
@@ -35,11 +34,11 @@ def match_media(spec: DatasetSpec, tables: Sequence[SplitTable], roots: Sequence
         parts = _parts(relative)
         if os.path.splitext(parts[-1])[1] not in suffixes:
             continue
-        media = _owner(parts, by_name.get(parts[-1], ()), official)
-        if media is None:
+        owner = _owner(parts, by_name.get(parts[-1], ()), official)
+        if owner is None:
             extra.append(relative)
         else:
-            found[media].append((-_agreement(parts, official[media]), len(relative), relative, root / relative))
+            found[owner].append((-_agreement(parts, official[owner]), len(relative), relative, root / relative))
     present: dict[str, Path] = {}
     duplicated: dict[str, tuple[str, ...]] = {}
     for media in official:
@@ -68,6 +67,9 @@ def link_media(present: Mapping[str, Path], folder: Path) -> None:
         if link.exists() and not link.is_symlink():
             continue
         link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(target)
+            continue
         temporary = link.with_name(f".{link.name}.{os.getpid()}")
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(target)

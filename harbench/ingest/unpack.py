@@ -1,8 +1,8 @@
 """Archives to folders: every member checked before it is written, every folder whole or absent.
 
-An archive `name.zip` becomes the folder `<dest>/name`. Members go to a hidden neighbour first, each under a temporary name
-and moved once its checksum held; the folder gets its own name last. So a killed extraction goes on where it was, and a
-finished one is a no-op. Names are data: no shell, no glob.
+An archive `name.zip` becomes the folder `<dest>/name`. Members go to a hidden neighbour, which gets its own name last.
+What a killed extraction left is kept where its checksum holds, and a finished one is a no-op. Names are data: no shell,
+no glob.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class Member:
     size: int
     open: Callable[[], IO[bytes]]
     """Reads the content; a bad checksum is an error at its end."""
+    crc: int | None
+    """CRC-32 of the content where the archive says it (zip)."""
 
 
 def is_archive(path: Path) -> bool:
@@ -61,8 +63,8 @@ def unpack(spec: DatasetSpec, archives: Sequence[Path], dest: Path, *, track: Tr
     """Extract `archives` of a data set into folders under `dest` and return these, in order.
 
     Raises:
-        ArchiveError: an archive is missing, damaged, encrypted, of a kind that cannot be read, or holds a member that would
-            leave the folder (absolute, `..`, a link), or unfolds beyond all bounds. Nothing is left outside `dest`.
+        ArchiveError: an archive is missing, damaged, encrypted, of a kind that cannot be read, holds a member that
+            would leave the folder (absolute, `..`, a link), or unfolds beyond all bounds. Nothing is left outside.
     """
     return [_unpack_one(spec, archive, dest, track) for archive in archives]
 
@@ -81,6 +83,7 @@ def _unpack_one(spec: DatasetSpec, archive: Path, dest: Path, track: Track) -> P
         for member in track(members, f"unpacking {archive.name}", len(members)):
             _extract(archive, member, unfinished)
     unfinished.mkdir(parents=True, exist_ok=True)
+    os.sync()
     with replacing(unfinished / _ORIGIN) as handle:
         handle.write(origin)
     if target.exists():
@@ -115,10 +118,9 @@ def _zip_member(archive: Path, opened: zipfile.ZipFile, info: zipfile.ZipInfo) -
     if stat.S_ISLNK(info.external_attr >> 16):
         raise _hostile(archive, info.filename, "is a link")
     if info.flag_bits & 1:
-        raise ArchiveError(
-            f"{archive}: {info.filename} is encrypted; decrypt the archive yourself and give it --from DIR"
-        )
-    return Member(_safe(archive, info.filename.replace("\\", "/")), info.file_size, partial(opened.open, info))
+        raise ArchiveError(f"{archive}: {info.filename} is encrypted; extract it yourself and say --from DIR")
+    path = _safe(archive, info.filename.replace("\\", "/"))
+    return Member(path, info.file_size, partial(opened.open, info), info.CRC)
 
 
 def _tar_member(archive: Path, opened: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
@@ -130,7 +132,7 @@ def _tar_member(archive: Path, opened: tarfile.TarFile, info: tarfile.TarInfo) -
         assert stream is not None  # a regular file has content
         return stream
 
-    return Member(_safe(archive, info.name), info.size, content)
+    return Member(_safe(archive, info.name), info.size, content, None)
 
 
 def _safe(archive: Path, name: str) -> PurePosixPath:
@@ -160,10 +162,11 @@ def _refuse_bombs(archive: Path, members: Sequence[Member]) -> None:
 def _extract(archive: Path, member: Member, folder: Path) -> None:
     """Write one member, unless an earlier attempt already has it whole."""
     target = folder / member.path
-    if target.is_file() and target.stat().st_size == member.size:
+    if target.is_file() and target.stat().st_size == member.size and zlib.crc32(target.read_bytes()) == member.crc:
         return
     try:
-        with member.open() as source, replacing(target, "wb") as handle:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with member.open() as source, open(target, "wb") as handle:
             shutil.copyfileobj(source, handle, 1 << 20)
             if handle.tell() != member.size:
                 raise zipfile.BadZipFile(f"{handle.tell()} of {member.size} bytes")

@@ -1,0 +1,206 @@
+"""Decoding: every frame of a media file, once, in order, as RGB.
+
+What is counted are decoded frames, never what a header declares. Nothing here seeks: exact random access is what the
+frame cache is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import av
+import av.error
+import av.logging
+import cv2
+import numpy as np
+import numpy.typing as npt
+from av.video.reformatter import VideoReformatter
+
+from harbench.errors import MediaError
+
+Image = npt.NDArray[np.uint8]
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One decoded frame, upright."""
+
+    image: Image
+    """uint8 [H, W, 3], RGB."""
+    time: float | None = None
+    """Presentation time in seconds; None where the container has none."""
+
+
+@dataclass(frozen=True)
+class DecodedMedia:
+    """An open media: its frames come once, in order."""
+
+    frames: Iterator[Frame]
+    """Raises MediaError, with the decoder's own words, where the media cannot be decoded."""
+    fps: float
+    """Nominal frame rate of the container; 0 for stills and where it has none."""
+    decoder: str
+    """Who decodes, with version."""
+    notes: list[str] = field(default_factory=list)
+    """What a user should know; complete once `frames` is exhausted."""
+    original: bytes | None = None
+    """Stills: the file itself, where it is a plain JPEG that every reader shows as decoded here."""
+
+
+class Decoder(Protocol):
+    """Opens a media for decoding. Raises MediaError when there is nothing in it that it could decode."""
+
+    def __call__(self, path: Path) -> AbstractContextManager[DecodedMedia]: ...
+
+
+def decoder_for(path: Path) -> Decoder:
+    """The decoder of a file, by its suffix: stills by OpenCV, everything else by PyAV."""
+    return open_still if path.suffix.lower() in IMAGE_SUFFIXES else open_video
+
+
+def frame_rate(nominal: float, times: npt.NDArray[np.float64]) -> float:
+    """Frames per second of decoded time stamps (NaN where a frame has none).
+
+    The nominal rate stands where the stamps agree with it to two frames: AVI files with packed B-frames carry stamps that
+    are out of order, and coarse time bases round. Otherwise the stamps decide.
+    """
+    known = times[~np.isnan(times)]
+    span = float(known.max() - known.min()) if len(known) > 1 else 0.0
+    if span <= 0:
+        return nominal
+    steps = len(known) - 1
+    if nominal > 0 and abs(span * nominal - steps) <= 2:
+        return nominal
+    return steps / span
+
+
+# --------------------------------------------------------------------------------------------------------------- video
+@contextmanager
+def open_video(path: Path) -> Iterator[DecodedMedia]:
+    """Decode a video with PyAV: one thread, the rotation of its metadata applied.
+
+    A damaged packet fails the media if any packet after it decodes: frames would be missing in the middle. If nothing
+    after it decodes, the file is cut short (KTH's person01_boxing_d4 keeps 304 of 370 frames): what came before is kept
+    and noted.
+    """
+    # PyAV hands over FFmpeg's own messages only above this level; it is silent otherwise.
+    av.logging.set_level(av.logging.ERROR)
+    # A file object, not a name: FFmpeg would read some names as URLs or patterns.
+    with _open_file(path) as file, av.logging.Capture():
+        try:
+            container = av.open(file)
+        except av.error.FFmpegError as error:
+            raise MediaError(_words(error)) from None
+        with container:
+            if not container.streams.video:
+                raise MediaError("there is no video stream in it")
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1
+            notes: list[str] = []
+            fps = float(stream.average_rate or stream.guessed_rate or 0)
+            yield DecodedMedia(_video_frames(container, stream, notes), fps, f"pyav {av.__version__}", notes)
+
+
+def _open_file(path: Path) -> Any:
+    try:
+        file = open(path, "rb")
+        if path.stat().st_size == 0:
+            file.close()
+            raise MediaError("the file is empty (0 bytes)")
+    except OSError as error:
+        raise MediaError(f"cannot be read: {error.strerror}") from None
+    return file
+
+
+def _video_frames(container: Any, stream: Any, notes: list[str]) -> Iterator[Frame]:
+    # One reformatter for all frames: each frame's own would set up its conversion anew.
+    convert = VideoReformatter()
+    frames, damage = 0, ""
+    for packet, packet_damage in _packets(container, stream):
+        decoded = []
+        try:
+            decoded = packet.decode() if packet is not None else stream.codec_context.decode(None)
+        except av.error.FFmpegError as error:
+            packet_damage = _words(error)
+        damage = damage or packet_damage
+        flushing = packet is None or packet.size == 0
+        if decoded and damage and not flushing:
+            raise MediaError(f"damaged after frame {frames}: {damage}")
+        for frame in decoded:
+            image = np.asarray(convert.reformat(frame, format="rgb24", threads=1).to_ndarray(), np.uint8)
+            # FFmpeg's rotation is counter-clockwise, as numpy's is.
+            upright = np.ascontiguousarray(np.rot90(image, frame.rotation // 90)) if frame.rotation else image
+            yield Frame(upright, frame.time)
+            frames += 1
+    if not frames:
+        raise MediaError(damage or "no frame in it can be decoded")
+    if damage:
+        notes.append(f"cut short after frame {frames} of {stream.frames or 'unknown'}: {damage}")
+    elif stream.frames > frames + 1:  # packed B-frames make the header of a whole AVI say one more
+        notes.append(f"the header declares {stream.frames} frames, {frames} decode")
+
+
+def _packets(container: Any, stream: Any) -> Iterator[tuple[Any, str]]:
+    """Packets, the last one flushing, each with why the container could not be read on (empty for all but the last)."""
+    try:
+        for packet in container.demux(stream):
+            yield packet, ""
+    except av.error.FFmpegError as error:
+        yield None, _words(error)
+
+
+def _words(error: av.error.FFmpegError) -> str:
+    """FFmpeg's message, with the line it logged where that says more."""
+    if not error.log:
+        return str(error.strerror)
+    _, part, line = error.log
+    return f"{error.strerror} ({part}: {line.strip()})"
+
+
+# -------------------------------------------------------------------------------------------------------------- stills
+@contextmanager
+def open_still(path: Path) -> Iterator[DecodedMedia]:
+    """Decode an image with OpenCV: 8-bit RGB, the orientation of its EXIF applied."""
+    with _open_file(path) as file:
+        data = file.read()
+    if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+        raise MediaError("cut short: the JPEG has no end marker after its last scan")
+    image = decode_image(data)
+    original = data if _is_plain_jpeg(data, image) else None
+    yield DecodedMedia(iter([Frame(image)]), 0.0, f"opencv {cv2.__version__}", original=original)
+
+
+def decode_image(data: bytes | npt.NDArray[np.uint8]) -> Image:
+    """An encoded image as uint8 [H, W, 3] RGB, upright. Raises MediaError when it cannot be decoded."""
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except cv2.error as error:
+        raise MediaError(f"OpenCV: {error.err}") from None
+    if image is None:
+        raise MediaError("OpenCV finds no image in it")
+    return np.asarray(image, np.uint8)
+
+
+def _is_plain_jpeg(data: bytes, image: Image) -> bool:
+    """A baseline JPEG of three components whose EXIF, if any, does not turn it (markers: ITU-T T.81, table B.1)."""
+    if not data.startswith(b"\xff\xd8"):
+        return False
+    at, exif = 2, False
+    while at + 9 < len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        exif = exif or (marker == 0xE1 and data[at + 4 : at + 8] == b"Exif")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            baseline = marker == 0xC0 and data[at + 9] == 3
+            return baseline and not (exif and _is_turned(data, image))
+        at += 2 + length
+    return False
+
+
+def _is_turned(data: bytes, image: Image) -> bool:
+    flat = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    return flat is None or not np.array_equal(flat, image)
