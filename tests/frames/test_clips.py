@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tracemalloc
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -240,6 +242,23 @@ def test_training_stops_at_what_cannot_be_read_without_a_traceback(workers: int)
         list(load_batches(data, training_keys(7, 0, 5), 3, workers))
     with pytest.raises(MediaError, match="sample a/s3 cannot be read"):
         data[0, 0, 3, 0]
+
+
+def test_workers_survive_a_parent_that_used_opencv_s_threads() -> None:
+    def too_long(*_: object) -> None:
+        raise TimeoutError("the worker hangs")
+
+    threads = cv2.getNumThreads()
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(60)
+    try:
+        cv2.setNumThreads(4)
+        cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (0, 0), 9)
+        assert len(list(load_batches(dataset(), training_keys(7, 0, 5), 3, workers=2))) == 3
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+        cv2.setNumThreads(threads)
 
 
 # -------------------------------------------------------------------------------------------------------------- memory
