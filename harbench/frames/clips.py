@@ -227,7 +227,7 @@ def load_batches(dataset: ClipDataset, keys: Iterable[Key], batch_size: int, wor
     Raises:
         MediaError: a sample of a training data set cannot be read. In evaluation `Batch.failed` says so.
     """
-    # Here, not in the workers: a forked pool of OpenCV has lost its threads, and told to end it waits for them for ever.
+    # Here, not in the workers: a forked pool of OpenCV has lost its threads, and told to end it waits for them forever.
     cv2.setNumThreads(1)
     loader = DataLoader(
         dataset,
