@@ -79,9 +79,9 @@ def _read_body(lines: Lines, path: Path) -> Body:
         body_id, state = int(fields[0]), tuple(map(float, fields[1:]))
     except ValueError:
         raise _damaged(where, "a whole body id and nine numbers", " ".join(fields)) from None
-    joints = _count(lines, path, "joints")
-    if joints != JOINTS:
-        raise _damaged(where, f"a body of {JOINTS} joints", f"{joints}")
+    where, fields = _fields(lines, path, "of a body's joint count", 1)
+    if fields != [f"{JOINTS}"]:
+        raise _damaged(where, f"a body of {JOINTS} joints", fields[0])
     rows = np.empty((JOINTS, JOINT_FIELDS))
     for joint in range(JOINTS):
         where, fields = _fields(lines, path, "of a joint", JOINT_FIELDS)
@@ -96,7 +96,7 @@ def _fields(lines: Lines, path: Path, what: str, number: int) -> tuple[str, list
     where, line = next(lines, (f"{path}", "the end of the file"))
     fields = line.split()
     if len(fields) != number:
-        raise _damaged(where, f"the {number} fields {what}", repr(line[:60]))
+        raise _damaged(where, f"the {number} field{'s' * (number > 1)} {what}", repr(line[:60]))
     return where, fields
 
 

@@ -84,19 +84,18 @@ def _write_archive(part: str, person: int, path: Path) -> Path:
 def video_members(part: Part, person: int, scenarios: Iterable[int] = tuple(SCENARIOS)) -> Iterator[Member]:
     """Name and content of everything in the archive of one person; each video has its joints beside it."""
     for scenario in scenarios:
-        for action in CLASSES:
-            if action == REVERSED[1]:
-                continue  # written with its twin: the same frames
-            take = make_take(action, person, scenario, part)
-            pictures = draw.frames(take)
-            for label in REVERSED if action in REVERSED else (action,):
-                step = -1 if label == REVERSED[1] else 1
-                video = media_name(label, person, scenario, part)
-                joints = media.observed_joints(take, video)[::step]
-                yield video, media.encode(pictures[::step])
-                yield video.removesuffix(".avi") + SPEC.pose_suffix, _npy(joints)
-                if part == "r1" and scenario == 1:
-                    yield from _truth(take, video, label, step)
+        pictures: list[draw.Image] = []
+        for label in CLASSES:
+            take = make_take(label, person, scenario, part)
+            backwards = label == REVERSED[1]
+            if not backwards or part == "biased":  # else they are those of its twin, which comes just before
+                pictures = draw.frames(take)
+            step = -1 if backwards else 1
+            video = media_name(label, person, scenario, part)
+            yield video, media.encode(pictures[::step])
+            yield video.removesuffix(".avi") + SPEC.pose_suffix, _npy(media.observed_joints(take, video)[::step])
+            if part == "r1" and scenario == 1:
+                yield from _truth(take, video, label, step)
 
 
 def _truth(take: Take, video: str, label: str, step: int) -> Iterator[Member]:

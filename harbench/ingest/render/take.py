@@ -63,7 +63,8 @@ class Take:
 
 
 def make_take(label: str, number: int, scenario: int, part: str) -> Take:
-    """Draw the take. Both directions of the reversed pair give the same take, played forwards: sitting down."""
+    """Draw the take. Both directions of the reversed pair give the same motion, played forwards: sitting down."""
+    behind = f"biased/{backdrop(label, number, scenario)}" if part == "biased" else f"person{number:02d}/d{scenario}"
     label = REVERSED[0] if label in REVERSED else label
     rng = draws(part, label, number, scenario)
     who = person(number)
@@ -81,7 +82,6 @@ def make_take(label: str, number: int, scenario: int, part: str) -> Take:
         phase = np.pi * np.clip((np.arange(length) / (length - 1) - hold) / (1 - 2 * hold), 0, 1)
     else:
         phase = start + 2 * np.pi * rate * seconds
-    behind = f"biased/{backdrop(label, number, scenario)}" if part == "biased" else f"person{number:02d}/d{scenario}"
     body = motion.joints(motion.pose_at(label, phase, who), who)
     yaw = turn + facing * _side_on(label)
     return Take(
