@@ -108,13 +108,11 @@ def open_video(path: Path) -> Iterator[DecodedMedia]:
 
 def _open_file(path: Path) -> Any:
     try:
-        file = open(path, "rb")
         if path.stat().st_size == 0:
-            file.close()
             raise MediaError("the file is empty (0 bytes)")
+        return open(path, "rb")
     except OSError as error:
         raise MediaError(f"cannot be read: {error.strerror}") from None
-    return file
 
 
 def _video_frames(container: Any, stream: Any, notes: list[str]) -> Iterator[Frame]:
@@ -156,9 +154,10 @@ def _packets(container: Any, stream: Any) -> Iterator[tuple[Any, str]]:
 
 def _words(error: av.error.FFmpegError) -> str:
     """FFmpeg's message, with the line it logged where that says more."""
-    if not error.log:
+    log: Any = error.log  # (level, part of FFmpeg, line); PyAV's own annotation says otherwise
+    if not log:
         return str(error.strerror)
-    _, part, line = error.log
+    _, part, line = log
     return f"{error.strerror} ({part}: {line.strip()})"
 
 
