@@ -181,21 +181,9 @@ class ClipDataset(Dataset[Clip]):
         start, end = int(self._start[row]), min(int(self._end[row]), info.frames)
         if start >= end:
             raise MediaError(f"{media}: the sample begins at frame {start}, but only {info.frames} frames were decoded")
-        indices = (
-            start
-            + clip_indices(
-                end - start,
-                info.fps,
-                self._config.clip,
-                num_clips=1 if self.train else self.eval.clips,
-                train=self.train,
-                rng=self._generator(key, "time"),
-            )[self._clip_of(key)]
-        )
-        if (np.diff(indices) > 0).all():
-            return self._cache.read(media, indices)
-        distinct, inverse = np.unique(indices, return_inverse=True)
-        return self._cache.read(media, distinct)[inverse]
+        num_clips, rng = 1 if self.train else self.eval.clips, self._generator(key, "time")
+        clips = clip_indices(end - start, info.fps, self._config.clip, num_clips=num_clips, train=self.train, rng=rng)
+        return self._cache.read(media, start + clips[self._clip_of(key)])
 
     def _view(self, key: Key, source: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The model's input of one view: uint8 `[C, T, H, W]` or float32 `[C, T, V, M]`."""
