@@ -72,6 +72,7 @@ def prepare_line(recipe: Recipe) -> str:
     cache = recipe.data.cache
     words = ["harbench prepare", recipe.data.dataset, f"--split {recipe.data.split}" if recipe.data.split else ""]
     words += ["--stream pose"] if cache.stream == "pose" else [f"--short-side {cache.short_side}"]
+    words += [f"--quality {cache.quality}"] if cache.encoding == "jpeg" and cache.quality != 90 else []
     return " ".join(word for word in words if word)
 
 
@@ -88,7 +89,7 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
 
     spec = load_spec(recipe.data.dataset, home)
     table = load_table(recipe, home)
-    cache = open_cache(find_cache(home, recipe.data.dataset, recipe.data.cache))
+    cache = open_cache(find_cache(home, recipe.data.dataset, recipe.data.cache, make=prepare_line(recipe)))
     missing = missing_media(table, cache)
     if len(missing) > ok_missing:
         raise CacheError(
