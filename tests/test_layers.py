@@ -67,7 +67,9 @@ def test_imports_point_right_only(path: Path) -> None:
 def test_rooms_have_no_circle() -> None:
     """Siblings of a room are free to import each other, but not in a circle."""
     graph = {
-        ".".join(("harbench", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): imports_of(path)
+        ".".join(("harbench", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): imports_of(
+            path
+        )
         for path in SOURCES
     }
     state: dict[str, int] = {}
