@@ -79,7 +79,7 @@ def input_shape(recipe: Recipe, spec: DatasetSpec) -> tuple[int, ...]:
     if recipe.data.cache.stream == "pose":
         channels, joints = spec.pose_shape
         return channels, frames, joints, config.bodies
-    return 1 if config.channels == "grey" else 3, frames, config.size, config.size
+    return 3, frames, config.size, config.size  # grey is repeated to three channels
 
 
 def training_hash(inputs: Inputs) -> str:
