@@ -33,7 +33,8 @@ def deterministic(device: torch.device, deviation: Callable[[str], None]) -> Ite
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch's "Reproducibility" page; read at first use
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark = torch.backends.cudnn.benchmark
+    memory: Any = torch.utils.deterministic
+    benchmark, fill = torch.backends.cudnn.benchmark, memory.fill_uninitialized_memory
     show = warnings.showwarning
 
     def heard(
@@ -54,11 +55,13 @@ def deterministic(device: torch.device, deviation: Callable[[str], None]) -> Ite
         warnings.showwarning = heard
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
+        memory.fill_uninitialized_memory = False  # costs time, and nothing here reads such memory
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(before[0], warn_only=before[1])
             torch.backends.cudnn.benchmark = benchmark
+            memory.fill_uninitialized_memory = fill
 
 
 @contextmanager

@@ -155,7 +155,7 @@ def test_ctrl_c_finishes_the_step_and_resumes_to_the_bit(
 ) -> None:
     interrupted = Tiny(at=step, event=lambda: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path, model=interrupted)
+        train(tmp_path, config(workers=step % 2), model=interrupted)
     assert torch.load(tmp_path / STATE, weights_only=True)["progress"]["step"] == step
     later = Tiny()
     weights, stats = train(tmp_path, model=later)
@@ -163,6 +163,24 @@ def test_ctrl_c_finishes_the_step_and_resumes_to_the_bit(
     assert same(weights, undisturbed[0])
     assert without_time(stats) == without_time(undisturbed[1])
     assert not (tmp_path / INEXACT).exists()
+
+
+def test_ctrl_c_while_val_is_scored_resumes_to_the_bit(
+    tmp_path: Path, undisturbed: tuple[Weights, list[EpochStats]]
+) -> None:
+    class Stopped(Tiny):
+        def forward(self, frames: torch.Tensor) -> torch.Tensor:
+            if not self.training:
+                raise KeyboardInterrupt
+            return super().forward(frames)
+
+    val = dataset(5, train=False, first=100)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, model=Stopped(), val=val)
+    weights, stats = train(tmp_path, val=val)
+    assert same(weights, undisturbed[0])
+    assert [line.train_loss for line in stats] == [line.train_loss for line in undisturbed[1]]
+    assert all(line.val_loss is not None and line.val_top1 in {0, 20, 40, 60, 80, 100} for line in stats)
 
 
 @pytest.mark.parametrize("step", [1, 4, 7])
