@@ -8,7 +8,6 @@ line, which counts.
 from __future__ import annotations
 
 import fcntl
-import io
 import json
 import os
 import tarfile
@@ -16,10 +15,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 BLOCK = 64
 """Media a block, in official order."""
+Size = TypeVar("Size", int, "npt.NDArray[np.int64]")
 _RECORD = 512
 _END = bytes(2 * _RECORD)
 """A tar ends with two empty records; the next append overwrites them."""
@@ -54,8 +58,8 @@ class Entry:
         return self.start + sum(map(padded, self.sizes)) + (len(self.sizes) - 1) * self.header
 
 
-def padded(size: int) -> int:
-    """Bytes that a member's content takes in a tar."""
+def padded(size: Size) -> Size:
+    """Bytes that a member's content takes in a tar; of a number or of an array of numbers."""
     return -(-size // _RECORD) * _RECORD
 
 
@@ -82,21 +86,30 @@ def owned(folder: Path, block: int, *, wait: bool) -> Iterator[bool]:
 
 
 def read_entries(folder: Path, block: int) -> dict[str, Entry]:
-    """What a block holds, by media. A last line without its line end was cut by a kill and does not count.
+    """What a block holds, by media: every line of the index up to the first that does not hold.
 
-    Neither does a line whose bytes are not in the tar: somebody cut or deleted it.
+    A line without its line end was cut by a kill; one whose bytes are not in the tar lost them to somebody who cut or
+    deleted the tar. `prepare` makes again what follows.
     """
+    return {entry.media: entry for entry, _ in _whole_lines(folder, block)}
+
+
+def _whole_lines(folder: Path, block: int) -> list[tuple[Entry, int]]:
+    """Entries in order of writing, each with the byte of the index at which its line ends."""
     try:
         content = index_path(folder, block).read_bytes()
         length = tar_path(folder, block).stat().st_size
     except FileNotFoundError:
-        return {}
-    entries: dict[str, Entry] = {}
-    for line in content[: content.rfind(b"\n") + 1].splitlines():
-        entry = _parse(line)
-        if entry is not None and entry.end <= length:
-            entries[entry.media] = entry
-    return entries
+        return []
+    found = []
+    position = 0
+    for line in content.splitlines(keepends=True):
+        position += len(line)
+        entry = _parse(line) if line.endswith(b"\n") else None
+        if entry is None or entry.end > length:
+            break
+        found.append((entry, position))
+    return found
 
 
 def _parse(line: bytes) -> Entry | None:
@@ -109,23 +122,21 @@ def _parse(line: bytes) -> Entry | None:
 
 
 class BlockWriter:
-    """Appends media to an owned block."""
+    """Appends media to an owned block. Opening it cuts the index to its last whole line, the tar to its last byte."""
 
     def __init__(self, folder: Path, block: int) -> None:
-        self.entries = read_entries(folder, block)
+        lines = _whole_lines(folder, block)
+        self.entries = {entry.media: entry for entry, _ in lines}
         self._tar_path, self._index_path = tar_path(folder, block), index_path(folder, block)
-        self._cut()
-        self._end = max((entry.end for entry in self.entries.values()), default=0)
-
-    def _cut(self) -> None:
-        """Drop a half-written last line of the index."""
-        content = self._index_path.read_bytes() if self._index_path.exists() else b""
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(self._index_path, whole)
+        self._end = lines[-1][0].end if lines else 0
+        # In place: the lock is on this very file.
+        os.truncate(self._index_path, lines[-1][1] if lines else 0)
 
     def append(self, media: str, members: Iterable[tuple[str, bytes]], facts: Mapping[str, object]) -> None:
-        """Append members and, once they are on disk, the media's index line with `facts` (the other fields of Entry)."""
+        """Append members and, once they are on disk, the media's index line with `facts` (the other fields of Entry).
+
+        Raises OSError when they cannot be written (a full disk); what was there stays whole.
+        """
         sizes: list[int] = []
         with open(self._tar_path, "r+b" if self._tar_path.exists() else "x+b") as tar:
             tar.truncate(self._end)
@@ -155,12 +166,3 @@ def _write_member(tar: IO[bytes], name: str, content: bytes) -> int:
     tar.write(content)
     tar.write(bytes(padded(len(content)) - len(content)))
     return len(header)
-
-
-def npy_bytes(array: object) -> bytes:
-    """An array as the content of a .npy file."""
-    import numpy as np
-
-    out = io.BytesIO()
-    np.save(out, np.asarray(array), allow_pickle=False)
-    return out.getvalue()

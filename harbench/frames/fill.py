@@ -1,0 +1,261 @@
+"""Filling cache blocks in worker processes: decode, shrink, encode, append.
+
+A worker owns one block at a time and says what it begins and ends with. A decoder that takes its process down costs one
+media: it is reported, and a new worker goes on behind it. A worker whose parent is gone stops at the next media.
+"""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from harbench.errors import CacheError, MediaError
+from harbench.frames.blocks import BlockWriter, owned
+from harbench.frames.decode import Image, decoder_for, frame_rate
+from harbench.frames.pose import read_pose
+from harbench.recipe import CacheConfig
+
+
+@dataclass(frozen=True)
+class Job:
+    """One block to fill."""
+
+    folder: Path
+    block: int
+    media: tuple[tuple[str, Path], ...]
+    """(official path, file) in official order."""
+    config: CacheConfig
+    wait: bool = False
+    """Wait for a block that another process owns; else it is `busy`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a worker says: about a media, or (`busy`, `full`, `finished`) about its block."""
+
+    what: Literal["begun", "done", "reused", "failed", "busy", "full", "finished"]
+    media: str = ""
+    reason: str = ""
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    job: Job | None = None
+    media: str = ""
+    """What it is decoding now."""
+
+
+# --------------------------------------------------------------------------------------------------------- the parent
+def fill_blocks(jobs: Sequence[Job], workers: int) -> Generator[Event, None, None]:
+    """Fill blocks with up to `workers` processes; one `done`, `reused` or `failed` event a media, as they come.
+
+    Blocks that another process owns are waited for last, and what that process did is `reused`. Raises CacheError when
+    the cache cannot be written.
+    """
+    busy: list[Job] = []
+    yield from _run(jobs, workers, busy)
+    yield from _run([replace(job, wait=True) for job in busy], workers, busy)
+
+
+def _run(jobs: Sequence[Job], workers: int, busy: list[Job]) -> Iterator[Event]:
+    waiting = deque(jobs)
+    crew = [_hire() for _ in range(min(workers, len(jobs)))]
+    try:
+        for worker in crew:
+            _assign(worker, waiting)
+        while any(worker.job for worker in crew):
+            ready = wait([worker.connection for worker in crew if worker.job])
+            for index, worker in enumerate(crew):
+                if worker.connection not in ready or worker.job is None:
+                    continue
+                event = _hear(worker)
+                if event is None:
+                    yield _autopsy(worker)
+                    crew[index] = _hire()
+                    waiting.appendleft(_behind(worker.job, worker.media))
+                    _assign(crew[index], waiting)
+                elif event.what == "begun":
+                    worker.media = event.media
+                elif event.what == "full":
+                    raise CacheError(event.reason)
+                elif event.what in ("busy", "finished"):
+                    busy += [worker.job] if event.what == "busy" else []
+                    _assign(worker, waiting)
+                else:
+                    worker.media = ""
+                    yield event
+    finally:
+        for worker in crew:
+            worker.process.terminate()
+            worker.process.join()
+            worker.connection.close()
+
+
+def _hire() -> _Worker:
+    # Spawned, not forked: the parent may hold locks of a progress bar, of OpenMP or of CUDA.
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_work, args=(there,), daemon=True)
+    process.start()
+    there.close()
+    return _Worker(process, here)
+
+
+def _assign(worker: _Worker, waiting: deque[Job]) -> None:
+    worker.job, worker.media = (waiting.popleft() if waiting else None), ""
+    if worker.job:
+        with suppress(BrokenPipeError):  # it died already: the next _hear says so
+            worker.connection.send(worker.job)
+
+
+def _hear(worker: _Worker) -> Event | None:
+    """What a worker says; None when it is dead."""
+    try:
+        event = worker.connection.recv()
+    except (EOFError, ConnectionResetError):
+        return None
+    assert isinstance(event, Event)
+    return event
+
+
+def _autopsy(worker: _Worker) -> Event:
+    """The media at which a worker died. Only a signal is the decoder's doing; anything else is a fault of harbench."""
+    worker.process.join()
+    worker.connection.close()
+    code = worker.process.exitcode or 0
+    if code >= 0:
+        raise RuntimeError(
+            f"a cache worker ended with exit code {code} at {worker.media or 'no media'}; see its traceback"
+        )
+    name = signal.Signals(-code).name
+    if not worker.media:
+        raise CacheError(f"a cache worker was killed ({name}) between two media; nothing is lost, repeat the command")
+    return Event("failed", worker.media, f"the decoder was killed by {name}")
+
+
+def _behind(job: Job, media: str) -> Job:
+    names = [name for name, _ in job.media]
+    return replace(job, media=job.media[names.index(media) + 1 :])
+
+
+# --------------------------------------------------------------------------------------------------------- the worker
+def _work(parent: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
+    cv2.setNumThreads(1)
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
+        while True:
+            for event in fill_block(parent.recv()):
+                parent.send(event)
+
+
+def fill_block(job: Job) -> Iterator[Event]:
+    """Add the missing media of one block, in this process."""
+    with owned(job.folder, job.block, wait=job.wait) as mine:
+        if not mine:
+            yield Event("busy")
+            return
+        writer = BlockWriter(job.folder, job.block)
+        for media, path in job.media:
+            source = source_of(path)
+            known = writer.entries.get(media)
+            if known is not None and known.source == source:
+                yield Event("reused", media)
+                continue
+            yield Event("begun", media)
+            try:
+                members, facts = encode(media, path, job.config)
+            except MediaError as error:
+                yield Event("failed", media, str(error))
+                continue
+            try:
+                writer.append(media, members, {**facts, "source": source})
+            except OSError as error:
+                yield Event("full", media, f"{job.folder} cannot be written: {error.strerror}. What was finished is kept; "
+                            "make room (or mend what is wrong) and repeat the command")  # fmt: skip
+                return
+            yield Event("done", media)
+    yield Event("finished")
+
+
+def source_of(path: Path) -> tuple[int, int]:
+    """Size and modification time of a file: another one is another source."""
+    try:
+        about = path.stat()
+    except OSError:
+        return 0, 0
+    return about.st_size, about.st_mtime_ns
+
+
+def encode(media: str, path: Path, config: CacheConfig) -> tuple[list[tuple[str, bytes]], dict[str, object]]:
+    """The tar members of a media, and the facts of its index line. Raises MediaError when it cannot be decoded."""
+    stem = str(PurePosixPath(media).with_suffix(""))
+    if config.stream == "pose":
+        pose = read_pose(path)
+        facts: dict[str, object] = {"frames": len(pose), "fps": 0.0, "decoder": f"numpy {np.__version__}"}
+        sizes = dict.fromkeys(("width", "height", "source_width", "source_height"), 0)
+        return [(f"{stem}.npy", _npy_bytes(pose))], facts | sizes
+    stored: list[bytes] = []
+    images: list[Image] = []
+    times: list[float] = []
+    size = source_size = (0, 0)
+    with decoder_for(path)(path) as decoded:
+        for frame in decoded.frames:
+            image = shrink(frame.image, config.short_side)
+            if source_size not in ((0, 0), frame.image.shape[:2]):
+                raise MediaError(
+                    f"its frames change size from {source_size} to {frame.image.shape[:2]} (height, width)"
+                )
+            size, source_size = image.shape[:2], frame.image.shape[:2]
+            times.append(np.nan if frame.time is None else frame.time)
+            if config.encoding == "raw":
+                images.append(image)
+            else:
+                untouched = decoded.original if image is frame.image else None
+                stored.append(untouched or encode_jpeg(image, config.quality))
+    facts = {
+        "frames": len(times), "fps": frame_rate(decoded.fps, np.array(times)), "width": size[1], "height": size[0],
+        "source_width": source_size[1], "source_height": source_size[0], "decoder": decoded.decoder,
+        "notes": tuple(decoded.notes),
+    }  # fmt: skip
+    if config.encoding == "raw":
+        return [(f"{stem}.npy", _npy_bytes(np.stack(images)))], facts
+    return [(f"{stem}/{number:06d}.jpg", data) for number, data in enumerate(stored, 1)], facts
+
+
+def shrink(image: Image, short_side: int | Literal["native"]) -> Image:
+    """Resize to a short side in pixels, never up; `native` is untouched."""
+    height, width = image.shape[:2]
+    if short_side == "native" or min(height, width) <= short_side:
+        return image
+    scale = short_side / min(height, width)
+    size = (round(width * scale), round(height * scale))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def encode_jpeg(image: Image, quality: int) -> bytes:
+    """RGB uint8 [H, W, 3] as JPEG."""
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise MediaError("OpenCV cannot encode it as JPEG")
+    return data.tobytes()
+
+
+def _npy_bytes(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> bytes:
+    """An array as the content of a .npy file."""
+    out = io.BytesIO()
+    np.save(out, array, allow_pickle=False)
+    return out.getvalue()
