@@ -70,7 +70,7 @@ description: toy
 family: 3d-cnn
 data: {dataset: toy, cache: {short_side: 32}}
 input:
-  clip: {dense: {num_frames: 8, stride: 1}}
+  clip: {dense: {num_frames: 16, stride: 1}}
   resize: 32
   size: 32
   normalize: half

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harbench.api.benchmarks import ClipReads, bench, bench_text
+    from harbench.api.benchmarks import bench, bench_text
     from harbench.api.catalog import DatasetStatus, RecipeSummary, datasets, recipe_schema, recipe_text, recipes, splits
     from harbench.api.evaluating import Evaluation, evaluate, evaluation_text
     from harbench.api.preparation import PrepareReport, prepare
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harbench.api.running import run, run_text
 
 _MODULES = {
-    "benchmarks": ("ClipReads", "bench", "bench_text"),
+    "benchmarks": ("bench", "bench_text"),
     "catalog": ("DatasetStatus", "RecipeSummary", "datasets", "recipe_schema", "recipe_text", "recipes", "splits"),
     "evaluating": ("Evaluation", "evaluate", "evaluation_text"),
     "preparation": ("PrepareReport", "prepare"),
@@ -26,7 +26,6 @@ _MODULES = {
 _HOME_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
-    "ClipReads",
     "DatasetStatus",
     "Evaluation",
     "PrepareReport",

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harbench.errors import MediaError
 from harbench.records import Track, silent
 
-
-@dataclass(frozen=True)
-class ClipReads:
-    """Random clip reads a second: 16 frames, stride 2, random start, 171 x 128, one thread."""
-
-    files: int
-    clips: int
-    cache_per_second: float
-    decord_per_second: float
-    ratio: float
-    cache_bytes: int
-    video_bytes: int
+if TYPE_CHECKING:
+    from harbench.frames.bench import ClipReads
 
 
 def bench(source: Path, *, clips: int = 100, track: Track = silent) -> ClipReads:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from harbench import __version__
 from harbench.api.inputs import Inputs
+from harbench.errors import RecipeError
 from harbench.records import UNKNOWN, Comparability, DatasetSpec, Metrics, Predictions, ProtocolFacts, RunRecord
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
     from harbench.recipe import ClipConfig, Recipe
@@ -82,9 +82,24 @@ def input_shape(recipe: Recipe, spec: DatasetSpec) -> tuple[int, ...]:
     return 3, frames, config.size, config.size  # grey is repeated to three channels
 
 
+def view_gflops(model: nn.Module, recipe: Recipe, spec: DatasetSpec) -> float:
+    """GFLOPs of one view. Raises RecipeError when the model cannot take the recipe's input."""
+    from harbench.models.profile import count_flops
+
+    shape = input_shape(recipe, spec)
+    try:
+        return count_flops(model, shape) / 1e9
+    except RuntimeError as error:  # torch's words for shapes that do not go together
+        raise RecipeError(
+            f"model {recipe.model.name} cannot take this recipe's input of {' x '.join(map(str, shape))} "
+            f"(channels, frames, then height and width or joints and bodies): {error}\n"
+            "Change input.size, input.clip or model.args."
+        ) from None
+
+
 def training_hash(inputs: Inputs) -> str:
     """SHA-256 over the sorted `<dataset>/<sample id>` lines of what was trained on."""
-    ids = sorted(f"{inputs.table.dataset}/{sample.sample_id}" for sample in inputs.train_rows)
+    ids = sorted(inputs.trained_on)
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 
@@ -101,7 +116,7 @@ def model_metadata(inputs: Inputs) -> dict[str, str]:
         "input": recipe.input.model_dump_json(),
         "protocol": json.dumps(asdict(protocol_of(inputs))),
         "trained_on": f"{inputs.table.dataset} {inputs.table.split}",
-        "train_samples": str(len(inputs.train_rows)),
+        "train_samples": str(len(inputs.trained_on)),
         "train_sha256": training_hash(inputs),
     }
 
@@ -128,15 +143,14 @@ def make_record(
     folder: str,
     seed: int,
     seconds: dict[str, float],
-    device: torch.device,
+    exact: bool,
 ) -> RunRecord:
     """The run record of a finished evaluation."""
-    from harbench.models.profile import count_flops, count_parameters
+    from harbench.models.profile import count_parameters
     from harbench.reporting.comparability import fingerprint
 
     recipe, key, protocol = inputs.recipe, key_of(inputs), protocol_of(inputs)
     intervals, method = intervals_of(inputs, predictions, recipe.eval.average)
-    shape = input_shape(recipe, inputs.spec)
     return RunRecord(
         folder=folder,
         recipe=folder.split("/")[1],
@@ -152,15 +166,15 @@ def make_record(
         intervals=intervals,
         interval_method=method,
         samples={
-            "train": len(inputs.train_rows),
+            "train": len(inputs.trained_on),
             "val": len(inputs.table.subset("val")),
             "test": metrics.samples,
             "scored": metrics.scored,
         },
         partial=inputs.partial,
-        exact=device.type == "cpu",  # some CUDA backward kernels add in no fixed order
+        exact=exact,
         params_m=count_parameters(model) / 1e6,
-        gflops=count_flops(model, shape) / 1e9,
+        gflops=view_gflops(model, recipe, inputs.spec),
         seconds=seconds,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         harbench=__version__,

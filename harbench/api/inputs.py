@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harbench.errors import CacheError, DatasetError, HarbenchError
-from harbench.records import DatasetSpec, FrameCache, Sample, SplitTable
+from harbench.errors import CacheError, DatasetError, MediaError, WeightsError
+from harbench.records import DatasetSpec, FrameCache, Sample, SplitTable, Subset
 
 if TYPE_CHECKING:
     from harbench.frames.clips import ClipDataset
-    from harbench.recipe import Recipe
+    from harbench.recipe import EvalConfig, Recipe
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,13 @@ class Inputs:
     official_classes: int
     """Classes of the whole data set, before the recipe chose some."""
     cache: FrameCache
-    train_rows: tuple[Sample, ...]
+    trained_on: tuple[str, ...]
+    """`<dataset>/<sample id>` of every sample that the weights will have seen."""
     train: ClipDataset
     val: ClipDataset | None
-    """What the recipe selects an epoch on; None when it takes the last."""
+    """What the recipe selects an epoch on (val: one view a sample); None when it takes the last."""
+    all_train: ClipDataset | None
+    """Train and val together, for a recipe that trains again on all of it; else None."""
     test: ClipDataset
     missing: tuple[str, ...]
     """Media of the table that are not in the cache."""
@@ -86,8 +89,10 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
     from harbench.frames.cache import find_cache, open_cache
     from harbench.frames.clips import ClipDataset
     from harbench.ingest.boxes import load_boxes
+    from harbench.recipe import EvalConfig
 
     spec = load_spec(recipe.data.dataset, home)
+    official = len(load_split(recipe.data.dataset, recipe.data.split, home).classes)
     table = load_table(recipe, home)
     cache = open_cache(find_cache(home, recipe.data.dataset, recipe.data.cache, make=prepare_line(recipe)))
     missing = missing_media(table, cache)
@@ -99,13 +104,17 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
             "(test samples among them count as wrong, and the run is partial)"
         )
     boxes = load_boxes(home, recipe.data.dataset) if recipe.data.boxes else None
-    chosen_on = {"val": "val", "test": "test", "last": None}[recipe.train.selection]
 
-    def clips(rows: tuple[Sample, ...], *, train: bool) -> ClipDataset:
-        views = None if train else recipe.eval
-        return ClipDataset(rows, cache, recipe.input, seed=seed, train=train, eval=views, boxes=boxes)
+    def clips(rows: tuple[Sample, ...], views: EvalConfig | None) -> ClipDataset:
+        return ClipDataset(rows, cache, recipe.input, seed=seed, train=views is None, eval=views, boxes=boxes)
 
-    train_rows = tuple(sample for sample in table.subset("train") if sample.media in cache)
+    def cached(subset: Subset) -> tuple[Sample, ...]:
+        return tuple(sample for sample in table.subset(subset) if sample.media in cache)
+
+    train_rows = cached("train")
+    seen = train_rows + (cached("val") if recipe.train.refit else ())
+    test = clips(table.subset("test"), recipe.eval)
+    val = clips(cached("val"), EvalConfig()) if recipe.train.selection == "val" else None
     if not train_rows:
         raise CacheError(
             f"no training sample of {table.dataset} {table.split} is in the cache. Run {prepare_line(recipe)}"
@@ -114,20 +123,23 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
         recipe=recipe,
         spec=spec,
         table=table,
-        official_classes=len(load_split(recipe.data.dataset, recipe.data.split, home).classes),
+        official_classes=official,
         cache=cache,
-        train_rows=train_rows,
-        train=clips(train_rows, train=True),
-        val=clips(table.subset(chosen_on), train=False) if chosen_on else None,  # type: ignore[arg-type]
-        test=clips(table.subset("test"), train=False),
+        trained_on=tuple(f"{table.dataset}/{sample.sample_id}" for sample in seen),
+        train=clips(train_rows, None),
+        val=test if recipe.train.selection == "test" else val,
+        all_train=clips(seen, None) if recipe.train.refit else None,
+        test=test,
         missing=missing,
-        partial="; ".join(partial_reasons(recipe, spec, table, cache)),
+        partial="; ".join(partial_reasons(spec, table, official, cache)),
     )
 
 
-def partial_reasons(recipe: Recipe, spec: DatasetSpec, table: SplitTable, cache: FrameCache) -> list[str]:
+def partial_reasons(spec: DatasetSpec, table: SplitTable, official_classes: int, cache: FrameCache) -> list[str]:
     """Why a number on these inputs may not stand beside complete ones (design rule 4), in words."""
     reasons = []
+    if len(table.classes) < official_classes:
+        reasons.append(f"{len(table.classes)} of {official_classes} classes")
     test = table.subset("test")
     there = sum(sample.media in cache for sample in test)
     if there < 0.99 * len(test):
@@ -136,8 +148,8 @@ def partial_reasons(recipe: Recipe, spec: DatasetSpec, table: SplitTable, cache:
     if absent:
         reasons.append(f"{absent} training samples missing")
     if spec.short_side:
-        sizes = sorted(min(cache.info(s.media).source_size) for s in test if s.media in cache)
-        if sizes and sizes[len(sizes) // 2] < spec.short_side:
+        sizes = sorted(min(cache.info(sample.media).source_size) for sample in test if sample.media in cache)
+        if sizes and sizes[0] and sizes[len(sizes) // 2] < spec.short_side:
             reasons.append(
                 f"downscaled media (median short side {sizes[len(sizes) // 2]}, published {spec.short_side} or more)"
             )
@@ -155,6 +167,6 @@ def obstacles(recipe: Recipe, *, home: Path, ok_missing: int = 0) -> list[str]:
     ):
         try:
             attempt()
-        except HarbenchError as error:
+        except (CacheError, MediaError, WeightsError) as error:
             found.append(str(error))
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harbench import places
-from harbench.api.facts import input_shape
+from harbench.api.facts import input_shape, view_gflops
 from harbench.api.inputs import load_table, obstacles
 from harbench.records import RunReport
 
@@ -22,13 +22,14 @@ def plan(recipe: Recipe, folder: Path, seed: int, *, home: Path) -> RunReport:
     """Resolve, count and estimate; nothing is trained or written. Needs neither media nor weights."""
     from harbench.datasets.tables import load_spec
     from harbench.models.find import build_model
-    from harbench.models.profile import count_flops, count_parameters
+    from harbench.models.profile import count_parameters
     from harbench.recipe import dump_recipe
 
     table = load_table(recipe, home)
     scratch = recipe.model.model_copy(update={"weights": None})
     model = build_model(scratch, len(table.classes))
-    shape = input_shape(recipe, load_spec(recipe.data.dataset, home))
+    spec = load_spec(recipe.data.dataset, home)
+    shape, gflops = input_shape(recipe, spec), view_gflops(model, recipe, spec)
     forward, activations = _one_step(model, shape)
     clips = recipe.train.epochs * len(table.subset("train"))
     views = len(table.subset("test")) * recipe.eval.views
@@ -42,7 +43,7 @@ def plan(recipe: Recipe, folder: Path, seed: int, *, home: Path) -> RunReport:
         "samples": {name: len(table.subset(name)) for name in ("train", "val", "test")},
         "input": "x".join(map(str, shape)),
         "parameters": f"{parameters / 1e6:.2f} M",
-        "GFLOPs": f"{count_flops(model, shape) / 1e9:.2f} a view (multiply-adds), {recipe.eval.views} views a sample",
+        "GFLOPs": f"{gflops:.2f} a view (multiply-adds), {recipe.eval.views} views a sample",
         "cache": f"about {_cache_bytes(recipe, table) / 1e9:.1f} GB in {cache}",
         "run disk": f"about {parameters * 4 * 4 / 1e6:.0f} MB (weights, optimiser, the previous state while saving)",
         "memory": f"about {(parameters * 16 + activations * micro) / 1e9:.1f} GB for a micro-batch of {micro}",

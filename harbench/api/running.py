@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from harbench import __version__
 from harbench.api.catalog import read_recipe
-from harbench.api.facts import make_record, model_metadata
+from harbench.api.facts import make_record, model_metadata, view_gflops
 from harbench.api.inputs import Inputs, obstacles, open_inputs
 from harbench.errors import RunError
 from harbench.files import locked, replacing, write_text
-from harbench.records import RunRecord, RunReport, Track, silent
+from harbench.records import EpochStats, RunRecord, RunReport, Track, silent
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from harbench.recipe import Recipe
 
@@ -147,25 +148,18 @@ def _same_recipe(recipe: Recipe, folder: Path, force: bool) -> None:
 
 
 def _train_and_evaluate(inputs: Inputs, folder: Path, seed: int, runs: Path, device: str, track: Track) -> RunReport:
-    import torch
-
     from harbench.evaluation.metrics import score
     from harbench.evaluation.predict import predict
     from harbench.frames.clips import normalize
-    from harbench.models.find import build_model
     from harbench.reporting.runs import save_run
-    from harbench.training.checkpoint import save_model
-    from harbench.training.fit import TrainData, fit
+    from harbench.training.checkpoint import INEXACT, save_model
 
     recipe = inputs.recipe
     where = choose_device(device)
-    torch.manual_seed(seed)
-    model = build_model(recipe.model, len(inputs.table.classes))
     batch_normalize = partial(normalize, config=recipe.input)
     write_text(folder / "environment.json", json.dumps(environment(where), indent=2))
     _write_train_ids(folder / "train_ids.txt.gz", inputs)
-    data = TrainData(inputs.train, inputs.val, batch_normalize)
-    stats = fit(model, data, recipe.train, device=where, seed=seed, run_dir=folder, track=track)
+    model, stats = _train(inputs, folder, seed, where, track)
     save_model(folder / "model.safetensors", model, model_metadata(inputs))
     started = time.monotonic()
     predictions = predict(
@@ -179,7 +173,8 @@ def _train_and_evaluate(inputs: Inputs, folder: Path, seed: int, runs: Path, dev
     )
     metrics = score(predictions, inputs.table.classes, average=recipe.eval.average)
     seconds = {"train": sum(each.seconds for each in stats), "evaluate": time.monotonic() - started}
-    record = make_record(inputs, model, predictions, metrics, folder.relative_to(runs).as_posix(), seed, seconds, where)
+    name, exact = folder.relative_to(runs).as_posix(), not (folder / INEXACT).exists()
+    record = make_record(inputs, model, predictions, metrics, name, seed, seconds, exact)
     save_run(folder, record, predictions, inputs.table.classes, metrics)
     return _summary(record, str(folder), "finished", len(predictions.failed))
 
@@ -220,11 +215,40 @@ def environment(device: torch.device) -> dict[str, Any]:
     return {"device": str(device), "device_name": name, "threads": torch.get_num_threads(), "versions": versions}
 
 
+def _train(
+    inputs: Inputs, folder: Path, seed: int, device: torch.device, track: Track
+) -> tuple[nn.Module, list[EpochStats]]:
+    """The trained model. With `refit`, the number of epochs is chosen on val first, then all of train is used."""
+    import torch
+
+    from harbench.frames.clips import normalize
+    from harbench.models.find import build_model
+    from harbench.training.fit import TrainData, chosen_epochs, fit
+
+    recipe, config = inputs.recipe, inputs.recipe.train
+    classes = [label.key for label in inputs.table.classes]
+
+    def fresh() -> nn.Module:
+        torch.manual_seed(seed)
+        return build_model(recipe.model, len(classes), classes=classes)
+
+    view_gflops(fresh(), recipe, inputs.spec)  # before hours of decoding: does the input fit the model?
+    data = TrainData(inputs.train, inputs.val, partial(normalize, config=recipe.input))
+    if inputs.all_train is not None:
+        chosen = chosen_epochs(
+            fit(fresh(), data, config, device=device, seed=seed, run_dir=folder / "choose", track=track)
+        )
+        log.info("val chose %d of %d epochs; training on train and val together", chosen, config.epochs)
+        data = TrainData(inputs.all_train, None, data.normalize)
+        config = config.model_copy(update={"epochs": chosen, "selection": "last", "refit": False})
+    model = fresh()
+    return model, fit(model, data, config, device=device, seed=seed, run_dir=folder, track=track)
+
+
 def _write_train_ids(path: Path, inputs: Inputs) -> None:
     """The training samples, so that scoring them later can be refused: one `<dataset>/<sample id>` a line."""
     with replacing(path, "wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", mtime=0) as packed:
-        for sample in inputs.train_rows:
-            packed.write(f"{inputs.table.dataset}/{sample.sample_id}\n".encode())
+        packed.writelines(f"{name}\n".encode() for name in inputs.trained_on)
 
 
 def _summary(record: RunRecord, folder: str, state: str, failed: int) -> RunReport:

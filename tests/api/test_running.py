@@ -1,0 +1,173 @@
+"""Runs through the Python API: resume after a kill, choosing on val, partial runs, overrides, seeds, splits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_video
+from safetensors.numpy import load_file
+
+from harbench import api
+from harbench.errors import DatasetError, RecipeError, RunError
+from harbench.records import RunRecord
+from harbench.reporting.runs import load_run
+from harbench.training import fit as fit_module
+
+PEOPLE = ("ann", "bea", "cid", "dan", "eve", "fay")
+SPEC = """
+from harbench.records import DatasetSpec
+SPEC = DatasetSpec(name="many", title="Many", modality="video", unit="video", splits=("official",), group="person",
+                   leave_one_group_out=True, short_side={short_side})
+"""
+RECIPE = """
+family: 3d-cnn
+data: {dataset: many, cache: {short_side: 32}}
+input:
+  clip: {dense: {num_frames: 16, stride: 1}}
+  resize: 32
+  size: 32
+  normalize: half
+model: {name: motion3d, args: {width: 4}}
+train: {epochs: 3, batch_size: 4, workers: 0, optimizer: {name: adamw, lr: 0.01}}
+eval: {clips: 2}
+"""
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """A prepared data home with six people who move a square left or right, and a recipe."""
+    home = tmp_path / "home"
+    rows = ["media,class,group,official"]
+    for index, person in enumerate(PEOPLE):
+        for direction in ("left", "right"):
+            clip = np.full((10, 40, 56, 3), 20 + 10 * index, dtype=np.uint8)
+            for t in range(10):
+                x = 4 + 3 * (t if direction == "right" else 9 - t)
+                clip[t, 10:26, x : x + 10] = 220
+            write_video(tmp_path / "videos" / direction / f"{person}.avi", clip)
+            rows.append(f"{direction}/{person}.avi,{direction},{person},{'test' if index > 3 else 'train'}")
+    (home / "datasets").mkdir(parents=True)
+    (home / "splits/many").mkdir(parents=True)
+    (home / "datasets/many.py").write_text(SPEC.format(short_side=0))
+    (home / "splits/many/samples.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "many.yaml").write_text(RECIPE)
+    report = api.prepare("many", home=home, source=tmp_path / "videos", short_side=32, workers=1)
+    assert (report.present, report.cached, report.incomplete) == (12, 12, 0)
+    return tmp_path
+
+
+def run(work: Path, *overrides: str, runs: str = "runs", **options: object) -> list[api.RunReport]:
+    return api.run([str(work / "many.yaml")], home=work / "home", runs=work / runs, overrides=overrides, **options)
+
+
+def record(work: Path, runs: str = "runs") -> RunRecord:
+    (found,) = (work / runs).rglob("run.json")
+    return load_run(found.parent)
+
+
+def weights(work: Path, runs: str) -> dict[str, np.ndarray]:
+    (found,) = (work / runs).rglob("model.safetensors")
+    return load_file(found)
+
+
+def test_interrupted_anywhere_it_ends_with_the_same_bytes(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(work, runs="whole")
+    real, left = fit_module.seed_step, [1, 2, 2]
+    for stop in left:
+        steps = iter(range(stop))
+
+        def dying(*arguments: object, steps: object = steps) -> None:
+            if next(steps, None) is None:
+                raise KeyboardInterrupt
+            real(*arguments)
+
+        monkeypatch.setattr(fit_module, "seed_step", dying)
+        with pytest.raises(KeyboardInterrupt):
+            run(work, runs="killed")
+        assert not list((work / "killed").rglob("run.json"))
+    monkeypatch.setattr(fit_module, "seed_step", real)
+    run(work, runs="killed")
+    whole, killed = weights(work, "whole"), weights(work, "killed")
+    assert all(np.array_equal(whole[name], killed[name]) for name in whole)
+    for name in (
+        "model.safetensors",
+        "predictions.npz",
+        "views.npz",
+        "per_class.csv",
+        "train_ids.txt.gz",
+        "recipe.yaml",
+    ):
+        (a,), (b,) = (work / "whole").rglob(name), (work / "killed").rglob(name)
+        assert a.read_bytes() == b.read_bytes(), name
+    assert record(work, "whole").metrics == record(work, "killed").metrics
+
+
+def test_val_chooses_and_refit_trains_on_everything(work: Path) -> None:
+    options = ("data.validation=0.3", "train.selection=val")
+    run(work, *options, tag="val")
+    chosen = load_run(work / "runs/many/many+val/official/seed0")
+    assert (chosen.protocol.selection, chosen.samples["val"] > 0) == ("val", True)
+    assert chosen.samples["train"] + chosen.samples["val"] == 8
+    run(work, *options, "train.refit=true", tag="refit")
+    refit = load_run(work / "runs/many/many+refit/official/seed0")
+    assert refit.samples["train"] == 8
+    assert (work / "runs/many/many+refit/official/seed0/choose/train.csv").exists()
+
+
+def test_classes_and_downscaled_media_make_a_run_partial(work: Path) -> None:
+    run(work, "data.classes=[left]", tag="one")
+    one = load_run(work / "runs/many/many+one/official/seed0")
+    assert one.key.label_set == "1 of 2 classes"
+    (work / "home/datasets/many.py").write_text(SPEC.format(short_side=200))
+    run(work, tag="small")
+    small = load_run(work / "runs/many/many+small/official/seed0")
+    assert "downscaled" in small.partial
+    board = api.report(("many",), home=work / "home", runs=work / "runs", output=work / "reports").board
+    assert all(row.place is None for table in board.tables for row in table.rows)
+
+
+def test_folds_and_seeds(work: Path) -> None:
+    done = run(work, "train.epochs=1", split="lopo-ann,lopo-bea", seeds=2, tag="x")
+    assert [(each.split, each.seed) for each in done] == [
+        ("lopo-ann", 0),
+        ("lopo-ann", 1),
+        ("lopo-bea", 0),
+        ("lopo-bea", 1),
+    ]
+    assert {each.state for each in run(work, "train.epochs=1", split="lopo-ann,lopo-bea", seeds=2, tag="x")} == {
+        "already finished"
+    }
+    board = api.report(("many",), home=work / "home", runs=work / "runs", output=work / "reports").board
+    reasons = {row.why_not for table in board.tables for row in table.rows}
+    assert any("2 of 6" in reason for reason in reasons), reasons
+
+
+def test_a_model_knows_itself_and_evaluate_checks_it(work: Path) -> None:
+    run(work)
+    folder = work / "runs/many/many/official/seed0"
+    again = api.evaluate(Path("many/many/official/seed0"), home=work / "home", runs=work / "runs", clips=3)
+    assert (again.number, again.views) == (2, "3x1")
+    assert json.loads((folder / "evaluations/2.json").read_text())["views"] == "3x1"
+    table = (work / "home/splits/many/samples.csv").read_text()
+    (work / "home/splits/many/samples.csv").write_text(table.replace(",left,", ",zzz,"))
+    with pytest.raises(RunError, match="other classes"):
+        api.evaluate(folder, home=work / "home", runs=work / "runs")
+    with pytest.raises(RunError, match="no finished run"):
+        api.evaluate(work, home=work / "home", runs=work / "runs")
+
+
+def test_mistakes_are_told(work: Path) -> None:
+    with pytest.raises(DatasetError, match="no class sideways"):
+        run(work, "data.classes=[sideways]", tag="a")
+    with pytest.raises(RecipeError, match=r"train\.epochs.*\n.*train\.lr"):
+        run(work, "train.epochs=-1", "train.lr=3")
+    with pytest.raises(RunError, match="no device"):
+        run(work, device="gpu9", tag="b")
+    with pytest.raises(RecipeError, match="cannot take this recipe's input of 3 x 2 x 32 x 32"):
+        run(work, "input.clip.dense.num_frames=2", tag="d")
+    (plan,) = run(work, dry_run=True, tag="c")
+    assert plan.plan["in the way"].startswith("nothing")
+    assert not (work / "runs/many/many+c").exists()
