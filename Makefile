@@ -18,7 +18,7 @@ $(READY): pyproject.toml
 	@touch $@
 
 run: $(READY)  ## From nothing to a leaderboard: render `sample`, train two models on it, write the report
-	@$(BIN)/harbench prepare sample --split small
+	@$(BIN)/harbench prepare sample --split small --short-side 64
 	@$(BIN)/harbench run recipes/motion3d_sample.yaml recipes/small_cnn_sample.yaml
 	@$(BIN)/harbench report sample
 
