@@ -50,6 +50,7 @@ SPEC = DatasetSpec(
     pose_suffix=".joints.npy",
     pose_shape=(3, 17),
     group="person",
+    shares_groups=("random",),
     counts={"official": (1024, 0, 576), "small": (512, 0, 288), "random": (1024, 0, 576), "biased": (512, 0, 288)},
     validation="|".join(f"person{person:02d}" for person in VALIDATION_PERSONS),
     homepage="rendered by harbench itself",
