@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 
-def motion3d(num_classes: int, *, width: int = 16, dropout: float = 0.5) -> nn.Module:
-    """Four 3D convolutions on frame differences, for clips `[B, 3, T, H, W]` with T >= 8 and H, W >= 32.
+def motion3d(num_classes: int, *, width: int = 16, dropout: float = 0.2) -> nn.Module:
+    """Four 3D convolutions on frame differences, for clips `[B, 3, T, H, W]` with T >= 9 and H, W >= 32.
 
     Args:
         num_classes: length of the logits.
-        width: channels of the first layer; the later ones have 2, 4 and 4 times as many.
+        width: channels of the first layer; the later ones have 2, 4 and 8 times as many.
         dropout: probability before the linear layer.
     """
     return _Motion3d(num_classes, width, dropout)
@@ -26,14 +26,14 @@ class _Motion3d(nn.Module):
         super().__init__()
         self.features = nn.Sequential(
             _convolution(1, width, (3, 5, 5), (1, 2, 2)),
-            nn.MaxPool3d((1, 2, 2)),
+            nn.MaxPool3d(2),
             _convolution(width, 2 * width),
             nn.MaxPool3d(2),
             _convolution(2 * width, 4 * width),
             nn.MaxPool3d(2),
-            _convolution(4 * width, 4 * width),
+            _convolution(4 * width, 8 * width),
         )
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(4 * width, num_classes))
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(8 * width, num_classes))
         # On a CPU a 3D convolution with the channels last takes half the time.
         self.to(memory_format=torch.channels_last_3d)
 
