@@ -108,7 +108,9 @@ class ClipConfig(Part):
     def _one_family(self) -> ClipConfig:
         given = [name for name in ("dense", "segments", "whole", "uniform") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of dense, segments, whole, uniform (found {', '.join(given) or 'none'})")
+            raise ValueError(
+                f"give exactly one of dense, segments, whole, uniform (found {', '.join(given) or 'none'})"
+            )
         return self
 
     @property
@@ -286,7 +288,9 @@ class Recipe(Part):
 
 
 # ------------------------------------------------------------------------------------------------------------ loading
-def load_recipe(path: Path, overrides: Iterable[str] = (), *, known: Mapping[str, Iterable[str]] | None = None) -> Recipe:
+def load_recipe(
+    path: Path, overrides: Iterable[str] = (), *, known: Mapping[str, Iterable[str]] | None = None
+) -> Recipe:
     """Read a recipe and apply `section.key=value` overrides (values are YAML).
 
     `known` maps `data.dataset` and `model.name` to the names that exist; api hands them in, so that a typo is found here,
@@ -299,7 +303,9 @@ def load_recipe(path: Path, overrides: Iterable[str] = (), *, known: Mapping[str
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(raw, dict):
-        raise RecipeError(f"{path}: expected a mapping with data, input, model, train, eval; found {type(raw).__name__}")
+        raise RecipeError(
+            f"{path}: expected a mapping with data, input, model, train, eval; found {type(raw).__name__}"
+        )
     raw.setdefault("name", path.stem)
     for override in overrides:
         _apply(raw, override)
@@ -380,7 +386,9 @@ def _keys_at(location: Iterable[Any]) -> list[str]:
     """The legal keys of the section at `location`, following the schema."""
     model: Any = Recipe
     for part in location:
-        annotation = model.model_fields[part].annotation if isinstance(part, str) and part in model.model_fields else None
+        annotation = (
+            model.model_fields[part].annotation if isinstance(part, str) and part in model.model_fields else None
+        )
         candidates = [annotation, *getattr(annotation, "__args__", ())]
         model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model)
     return list(model.model_fields)
