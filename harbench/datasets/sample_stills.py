@@ -33,7 +33,7 @@ SPEC = DatasetSpec(
     homepage="rendered by harbench itself",
     licence="CC0-1.0",
     citation="harbench sample, edition 1, rendered by `harbench prepare sample_stills`",
-    size="nothing to fetch; about 30 MB",
+    size="nothing to fetch; archives of 10 MB are rendered",
     rendered=True,
 )
 

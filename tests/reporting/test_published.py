@@ -20,6 +20,7 @@ COUNTS = {
     "kth": 16,
     "ntu120": 97,
     "ntu60": 135,
+    "sample": 4,
     "stanford40": 14,
     "ucf101": 182,
 }
