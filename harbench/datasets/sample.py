@@ -56,7 +56,7 @@ SPEC = DatasetSpec(
     homepage="rendered by harbench itself",
     licence="CC0-1.0",
     citation="harbench sample, edition 1, rendered by `harbench prepare sample`",
-    size="nothing to fetch; archives of 144 MB for `small`, 266 MB for `official` are rendered",
+    size="nothing to fetch; archives of 144 MB for `small`, 268 MB for `official` are rendered",
     rendered=True,
 )
 
