@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 
-from harbench.records import Leaderboard, Row, Table, Track, silent
+from harbench.records import UNKNOWN, Leaderboard, ProtocolFacts, Row, Table, Track, silent
 
 T = TypeVar("T")
 out = Console()
@@ -98,35 +98,26 @@ def show_leaderboard(board: Leaderboard, limit: int | None = None) -> None:
 
 
 def _show_board_table(table: Table, limit: int | None) -> None:
-    shown = RichTable(title=escape(table.title), title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for column, justify in (
-        ("", "right"),
-        ("method", "left"),
-        (table.key.metric, "right"),
-        ("95 %", "right"),
-        ("params", "right"),
-        ("pretraining", "left"),
-        ("frames", "left"),
-        ("views", "left"),
-        ("selection", "left"),
-        ("", "left"),
-    ):
-        shown.add_column(column, justify="right" if justify == "right" else "left", overflow="fold")
+    shown = RichTable(
+        title=escape(table.title), title_justify="left", header_style="bold", box=None, pad_edge=False, expand=True
+    )
+    for column in ("", table.key.metric, "95 %", "params"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    shown.add_column("method", ratio=3, overflow="fold")
+    shown.add_column("protocol", ratio=3, overflow="fold")
+    shown.add_column("", ratio=2, overflow="fold")
     rows = table.rows if limit is None else _around_runs(table.rows, limit)
     for row in rows:
         style = "bold" if row.kind == "run" else "dim" if row.place is None else ""
         marks = " ".join(f"[{index}]" for index in row.footnotes)
         shown.add_row(
-            str(row.place or ""),
-            escape(row.name),
+            str(row.place or "-"),
             f"{row.value:.2f}" + (f" ±{row.spread:.2f}" if row.spread is not None else ""),
-            "" if row.interval is None else f"{row.interval[0]:.2f}-{row.interval[1]:.2f}",
+            "" if row.interval is None else f"{row.interval[0]:.2f} to {row.interval[1]:.2f}",
             "" if row.params_m is None else f"{row.params_m:.1f} M",
-            escape(row.protocol.pretraining),
-            escape(row.protocol.frames),
-            escape(row.protocol.views),
-            escape(row.protocol.selection),
-            escape(row.why_not or marks),
+            escape(row.name),
+            escape(_protocol(row.protocol)),
+            escape(f"{row.why_not} {marks}".strip()),
             style=style,
         )
     out.print(shown)
@@ -135,6 +126,12 @@ def _show_board_table(table: Table, limit: int | None) -> None:
     for index, note in enumerate(table.footnotes, 1):
         say(f"[{index}] {note}")
     say("")
+
+
+def _protocol(facts: ProtocolFacts) -> str:
+    """What is known of the most telling parts; the page has a column each."""
+    parts = (facts.pretraining, facts.frames and f"{facts.frames} frames", facts.views, facts.selection)
+    return ", ".join(part for part in parts if part and not part.startswith(UNKNOWN))
 
 
 def _around_runs(rows: Sequence[Row], limit: int) -> list[Row]:
