@@ -247,7 +247,7 @@ def _train(
 
 def _write_train_ids(path: Path, inputs: Inputs) -> None:
     """The training samples, so that scoring them later can be refused: one `<dataset>/<sample id>` a line."""
-    with replacing(path, "wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", mtime=0) as packed:
+    with replacing(path, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
         packed.writelines(f"{name}\n".encode() for name in inputs.trained_on)
 
 
