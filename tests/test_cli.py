@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import toy_videos
+from toys import toy_videos
 
 COMMANDS = ("datasets", "prepare", "splits", "recipes", "run", "evaluate", "report", "bench")
 

@@ -9,7 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from conftest import fenced_blocks, toy_videos
+from toys import fenced_blocks, toy_videos
 
 ROOT = Path(__file__).parent.parent
 BLOCKS = fenced_blocks((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))

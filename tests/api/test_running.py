@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_video
 from safetensors.numpy import load_file
+from toys import write_video
 
 from harbench import api
 from harbench.errors import DatasetError, RecipeError, RunError

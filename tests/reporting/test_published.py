@@ -111,7 +111,8 @@ def test_rebuilding_gives_the_same_bytes(builder: ModuleType, test_data: Path) -
     if not source.exists():
         pytest.skip(f"{source} is not there: the published tables were NOT rebuilt and compared")
     tables = builder.build(source)
-    assert sorted(tables) == published_names()
+    # The row of `sample` is computed by harbench itself; splits/build_sample.py writes it.
+    assert {*tables, "sample"} == set(published_names())
     for dataset, text in tables.items():
         assert (shipped("splits") / dataset / "published.csv").read_bytes() == text.encode()
     with open(source, encoding="utf-8", newline="") as handle:
