@@ -7,7 +7,6 @@ one raw array a media, poses as one array a media. Resizing is to a short side, 
 from __future__ import annotations
 
 import io
-import mmap
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -104,6 +103,7 @@ class MappedCache:
         self._first = np.cumsum([0, *(len(offsets) for _, _, (offsets, _) in ordered)], dtype=np.int64)
         self._offsets = np.concatenate([np.zeros(0, np.int64), *(offsets for _, _, (offsets, _) in ordered)])
         self._sizes = np.concatenate([np.zeros(0, np.uint32), *(sizes for _, _, (_, sizes) in ordered)])
+        self._maps: dict[int, npt.NDArray[np.uint8]] = {}
 
     def __reduce__(self) -> tuple[type[MappedCache], tuple[Path]]:
         return type(self), (self.folder,)
@@ -176,11 +176,11 @@ class MappedCache:
         return row
 
     def _bytes(self, block: int, first: int, last: int) -> npt.NDArray[np.uint8]:
-        """Bytes [first, last) of a block's tar, mapped."""
-        page = first // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-        with open(tar_path(self.folder, block), "rb") as tar:
-            mapped = mmap.mmap(tar.fileno(), last - page, access=mmap.ACCESS_READ, offset=page)
-        return np.frombuffer(mapped, np.uint8)[first - page :]
+        """Bytes [first, last) of a block's tar, mapped. A mapping is kept: its pages are the kernel's, not the process's."""
+        mapped = self._maps.get(block)
+        if mapped is None or len(mapped) < last:  # not mapped yet, or the tar has grown since
+            mapped = self._maps[block] = np.memmap(tar_path(self.folder, block), np.uint8, "r")
+        return np.asarray(mapped)[first:last]
 
 
 def _name(media: str) -> bytes:
