@@ -56,7 +56,7 @@ def prepare(
     split: str = "all",
     source: Path | None = None,
     archives: Sequence[Path] = (),
-    stream: str = "rgb",
+    stream: str = "",
     encoding: str = "jpeg",
     quality: int = 90,
     short_side: int | str | None = None,
@@ -84,6 +84,7 @@ def prepare(
     spec = load_spec(name, home)
     chosen = tuple(expand_splits(spec, split, home))
     tables = [load_split(name, each, home) for each in chosen]
+    stream = stream or ("pose" if spec.modality == "pose" else "rgb")
     wanted = _wanted(tables, classes, limit)
     cache = cache_config(spec, stream=stream, encoding=encoding, quality=quality, short_side=short_side)
     folder = places.cache_folder(home, name, cache.name)
