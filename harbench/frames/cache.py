@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 
 from harbench import places
-from harbench.errors import CacheError, MediaError
+from harbench.errors import CacheError
 from harbench.frames.blocks import BLOCK, Entry, padded, read_entries, tar_path
-from harbench.frames.decode import decode_image
 from harbench.frames.fill import Job, fill_blocks, source_of
 from harbench.recipe import CacheConfig
 from harbench.records import CacheReport, MediaInfo, Track, silent
@@ -137,7 +137,7 @@ class MappedCache:
                 return self._pictures(block, first + indices, (height, width))
             wanted, places_of = np.unique(indices, return_inverse=True)
             return self._pictures(block, first + wanted, (height, width))[places_of]
-        except (OSError, ValueError, MediaError) as error:
+        except (OSError, ValueError) as error:
             raise CacheError(
                 f"{media} was damaged in {tar_path(self.folder, block)} ({error}); delete that file and prepare again"
             ) from None
@@ -149,7 +149,9 @@ class MappedCache:
         pictures = np.empty((len(rows), *size, 3), np.uint8)
         for picture, start, length in zip(pictures, starts, sizes, strict=True):
             begin = start - starts[0]
-            picture[...] = decode_image(content[begin : begin + length + _BEHIND])
+            decoded = simplejpeg.decode_jpeg(content[begin : begin + length + _BEHIND], buffer=picture, strict=False)
+            if decoded.shape != picture.shape:
+                raise ValueError(f"a frame of shape {decoded.shape}, expected {picture.shape}")
         return pictures
 
     def _array(self, block: int, row: int) -> npt.NDArray[np.generic] | None:
