@@ -1,4 +1,4 @@
-"""What a person sees: tables, progress bars, messages. Only cli.py uses it; with --json nothing here touches stdout."""
+"""What a person sees: tables, progress bars, messages. Only cli/ uses it; with --json nothing here touches stdout."""
 
 from __future__ import annotations
 

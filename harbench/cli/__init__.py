@@ -1,0 +1,25 @@
+"""The command line: parse, call the function of the same name in api, show. Nothing is computed here.
+
+One module a group of commands; importing it puts them into the application, in the order of `--help`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from harbench.cli import data, runs, results  # noqa: I001  the order of --help
+from harbench.cli.app import USER_ERROR, app
+from harbench.errors import HarbenchError
+
+__all__ = ["app", "data", "main", "results", "runs"]
+
+
+def main() -> None:
+    """Entry point: turns errors into messages and exit codes, never into tracebacks."""
+    try:
+        app()
+    except HarbenchError as error:
+        from harbench import console
+
+        console.show_error(str(error))
+        sys.exit(USER_ERROR)

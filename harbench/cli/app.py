@@ -1,0 +1,112 @@
+"""The Typer application, its global options, and what every command needs: exit codes, progress, JSON.
+
+Exit codes: 0 done; 1 an error the user can mend; 2 usage; 3 done, but samples are missing or failed; 4 a check did
+not hold; 130 interrupted, resumable. `console` is imported inside the functions that show something, so that `--help`
+starts as fast as typer does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harbench import __version__
+
+if TYPE_CHECKING:
+    from harbench.records import Track
+
+app = typer.Typer(
+    name="harbench",
+    help="Official splits, frame caches, one recipe runner and honest leaderboards for human action recognition.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+DONE, USER_ERROR, INCOMPLETE, CHECK_FAILED, INTERRUPTED = 0, 1, 3, 4, 130
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The global options."""
+
+    home: Path
+    runs: Path
+    quiet: bool
+    verbose: bool
+
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the returned record as JSON on stdout and nothing else there.")
+]
+SplitOption = Annotated[str, typer.Option("--split", help="Official split: 1, 1,2,3, all, official, xsub, 'lopo-*'.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a recipe key, e.g. train.epochs=2.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"harbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def globals_(
+    context: typer.Context,
+    home: Annotated[Path, typer.Option(envvar="HARBENCH_HOME", help="Data home.")] = Path("data"),
+    runs: Annotated[Path, typer.Option(envvar="HARBENCH_RUNS", help="Run folders.")] = Path("runs"),
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, warnings only.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Everything that is logged.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Global options stand before the command: `harbench --home /data prepare ucf101`."""
+    from harbench import console
+
+    context.obj = Settings(home, runs, quiet, verbose)
+    console.setup_logging(quiet=quiet, verbose=verbose)
+
+
+def settings_of(context: typer.Context) -> Settings:
+    """The global options of this call."""
+    settings: Settings = context.obj
+    return settings
+
+
+@contextmanager
+def tracked(context: typer.Context) -> Iterator[tuple[Settings, Track]]:
+    """The global options, and progress bars; Ctrl-C ends with exit code 130."""
+    from harbench import console
+
+    settings = settings_of(context)
+    try:
+        with console.progress(quiet=settings.quiet) as track:
+            yield settings, track
+    except KeyboardInterrupt:
+        console.show_error("Interrupted. What was finished is kept; the same command goes on from there.")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def words(text: str) -> tuple[str, ...]:
+    """`a,b` as words."""
+    return tuple(word for word in text.split(",") if word)
+
+
+def print_json(value: Any) -> None:
+    """A returned record on stdout, and nothing else there."""
+    typer.echo(json.dumps(value, default=_plain, indent=2, ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    return dict(value)

@@ -1,0 +1,143 @@
+"""Commands about data: datasets, prepare, splits, bench."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harbench import api
+from harbench.cli.app import CHECK_FAILED, INCOMPLETE, Json, SplitOption, app, print_json, settings_of, tracked, words
+
+
+@app.command()
+def datasets(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="One data set; all if left out.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What can be prepared, what is here: classes, counts, size, licence, homepage."""
+    from harbench import console
+
+    found = api.datasets(name, home=settings_of(context).home)
+    if as_json:
+        print_json(found)
+    elif name is None:
+        columns = ("name", "title", "classes", "samples", "media here", "size")
+        rows = [(s.name, s.title, s.classes, s.samples, f"{s.media_here}/{s.media_total}", s.size) for s in found]
+        console.show_table("Data sets", columns, rows, numeric=columns[2:5])
+    else:
+        for key, value in asdict(found[0]).items():
+            console.say(f"{key:14} {', '.join(value) if isinstance(value, (list, tuple)) else value}")
+
+
+@app.command()
+def prepare(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Data set, see `harbench datasets`.")],
+    split: SplitOption = "all",
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Folder of media in any layout; linked, not copied.")
+    ] = None,
+    archive: Annotated[list[Path] | None, typer.Option(help="Archive already downloaded; may be repeated.")] = None,
+    stream: Annotated[str, typer.Option(help="rgb or pose. Default: what the media are.")] = "",
+    short_side: Annotated[str, typer.Option(help="Pixels, or native. Default: video 128, images native.")] = "",
+    quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality.")] = 90,
+    classes: Annotated[str, typer.Option(help="Only these class keys, comma separated.")] = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N media.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that decode.")] = 2,
+    allow_missing: Annotated[bool, typer.Option(help="Go on with the media that are there (exit 3).")] = False,
+    ok_missing: Annotated[
+        int, typer.Option(min=0, help="Up to N missing or failed media are no reason for exit 3.")
+    ] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and how big it gets.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring a data set under its official names and splits, and build its frame cache."""
+    with tracked(context) as (settings, track):
+        report = api.prepare(
+            name,
+            home=settings.home,
+            split=split,
+            source=source,
+            archives=archive or (),
+            stream=stream,
+            quality=quality,
+            short_side=int(short_side) if short_side.isdigit() else short_side or None,
+            classes=words(classes),
+            limit=limit,
+            workers=workers,
+            allow_missing=allow_missing or ok_missing > 0,
+            dry_run=dry_run,
+            track=track,
+        )
+    if as_json:
+        print_json(report)
+    else:
+        _show_prepared(report, dry_run)
+    if report.incomplete > ok_missing and not dry_run:
+        raise typer.Exit(INCOMPLETE)
+
+
+@app.command()
+def splits(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Data set.")],
+    split: SplitOption = "all",
+    check: Annotated[bool, typer.Option("--check", help="Exit 4 unless every split holds.")] = False,
+    as_json: Json = False,
+) -> None:
+    """The official partition: counts, groups, and whether nothing straddles train and test."""
+    from harbench import console
+
+    found = api.splits(name, split, home=settings_of(context).home)
+    if as_json:
+        print_json(found)
+    else:
+        columns = ("split", "train", "val", "test", "groups", "shared groups", "holds")
+        rows = [
+            (c.split, *(c.counts[subset] for subset in columns[1:4]), sum(c.groups.values()) or "none given",
+             c.shared_groups, "; ".join(c.problems) or "yes")
+            for c in found
+        ]  # fmt: skip
+        console.show_table(f"{name}: official partition", columns, rows, numeric=columns[1:6])
+    if check and any(each.problems for each in found):
+        raise typer.Exit(CHECK_FAILED)
+
+
+@app.command()
+def bench(
+    context: typer.Context,
+    source: Annotated[Path, typer.Option("--from", help="Folder of videos.")],
+    clips: Annotated[int, typer.Option(min=1, help="Clip reads per reader and round.")] = 100,
+    as_json: Json = False,
+) -> None:
+    """Speed, as ratios within one run: random clip reads from the JPEG cache against decord."""
+    from harbench import console
+
+    with tracked(context) as (_, track):
+        result = api.bench(source, clips=clips, track=track)
+    print_json(result) if as_json else console.say(api.bench_text(result))
+
+
+def _show_prepared(report: api.PrepareReport, dry_run: bool) -> None:
+    from harbench import console
+
+    console.say(f"{report.dataset} {', '.join(report.splits[:4])}{', ...' if len(report.splits) > 4 else ''}")
+    console.say(f"  media      {report.present} of {report.media} present, {len(report.missing)} missing")
+    if report.extra:
+        console.say(f"  extra      {report.extra} files belong to no sample")
+    for media, paths in list(report.duplicated.items())[:5]:
+        console.say(f"  duplicate  {media}: {', '.join(paths)}")
+    if report.boxes:
+        console.say(f"  boxes      {report.boxes}")
+    if not dry_run:
+        console.say(f"  cache      {report.cached} new, {report.reused} already there, {len(report.failed)} failed")
+    for media, reason in list(report.failed.items())[:20]:
+        console.say(f"  failed     {media}: {reason}")
+    what = "would take about" if dry_run else "takes"
+    console.say(f"  size       {what} {report.cache_bytes / 1e6:.1f} MB{f' in {report.cache}' if report.cache else ''}")
+    console.say(f"  time       {report.seconds:.1f} s")
+    console.say(f"Next:  {report.next}")

@@ -1,0 +1,104 @@
+"""Commands about runs: recipes, run, evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harbench import api
+from harbench.cli.app import INCOMPLETE, Json, Overrides, app, print_json, settings_of, tracked
+
+
+@app.command()
+def recipes(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="One recipe, by name or path; all if left out.")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="JSON schema of a recipe.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List, show and validate recipes."""
+    from harbench import console
+
+    if schema:
+        print_json(api.recipe_schema())
+        return
+    found = api.recipes(name, home=settings_of(context).home)
+    if as_json:
+        print_json(found)
+    elif name is None:
+        rows = [(r.name, r.family, r.model, f"{r.dataset} {r.split}".strip(), r.description) for r in found]
+        console.show_table("Recipes", ("name", "family", "model", "data", "what"), rows)
+    else:
+        console.say(api.recipe_text(found[0]))
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    recipe: Annotated[list[str], typer.Argument(help="Recipes, by path or name.")],
+    split: Annotated[str, typer.Option("--split", help="Instead of the recipe's: 1,2,3, all, 'lopo-*'.")] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0..N-1.")] = 1,
+    overrides: Overrides = None,
+    tag: Annotated[str, typer.Option(help="Name of this variant; else a hash of the overrides.")] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Resolve, count, estimate; train nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Repeat a finished run.")] = False,
+    ok_missing: Annotated[
+        int, typer.Option(min=0, help="Go on without up to N media; in test they count as wrong.")
+    ] = 0,
+    as_json: Json = False,
+) -> None:
+    """Train and evaluate. Continues an unfinished run, leaves a finished one alone."""
+    from harbench import console
+
+    with tracked(context) as (settings, track):
+        done = api.run(
+            recipe,
+            home=settings.home,
+            runs=settings.runs,
+            split=split,
+            seeds=seeds,
+            overrides=tuple(overrides or ()),
+            tag=tag,
+            device=device,
+            dry_run=dry_run,
+            force=force,
+            ok_missing=ok_missing,
+            track=track,
+        )
+    if as_json:
+        print_json(done)
+    else:
+        for each in done:
+            console.say(api.run_text(each))
+    if sum(each.failed for each in done) > ok_missing:
+        raise typer.Exit(INCOMPLETE)
+
+
+@app.command()
+def evaluate(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    clips: Annotated[int | None, typer.Option(min=1, help="Temporal clips.")] = None,
+    crops: Annotated[int | None, typer.Option(help="Spatial crops: 1 or 3.")] = None,
+    average: Annotated[str | None, typer.Option(help="prob or logit.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Evaluate a finished run with other views. Kept under evaluations/, never put in place of the run's number."""
+    from harbench import console
+
+    with tracked(context) as (settings, track):
+        result = api.evaluate(
+            folder,
+            home=settings.home,
+            runs=settings.runs,
+            clips=clips,
+            crops=crops,
+            average=average,
+            device=device,
+            track=track,
+        )
+    print_json(result) if as_json else console.say(api.evaluation_text(result))
