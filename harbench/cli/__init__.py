@@ -6,12 +6,15 @@ One module a group of commands; importing it puts them into the application, in 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
-from harbench.cli import data, runs, results  # noqa: I001  the order of --help
 from harbench.cli.app import USER_ERROR, app
 from harbench.errors import HarbenchError
 
-__all__ = ["app", "data", "main", "results", "runs"]
+__all__ = ["app", "main"]
+
+for group in ("data", "runs", "results"):
+    import_module(f"harbench.cli.{group}")
 
 
 def main() -> None:
