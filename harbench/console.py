@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.logging import RichHandler
 from rich.markup import escape
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from harbench.records import UNKNOWN, Leaderboard, ProtocolFacts, Row, Table, Track, silent
 
 T = TypeVar("T")
+Unit = Literal["items", "bytes"]
 out = Console()
 """Results."""
 err = Console(stderr=True)
@@ -43,30 +47,65 @@ def progress(*, quiet: bool) -> Iterator[Track]:
         columns = (
             TextColumn("{task.description}", style="bold"),
             BarColumn(bar_width=None),
-            MofNCompleteColumn(),
+            _DoneColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=err, expand=True) as bars:
 
-            def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-                length = total if total is not None else len(items) if isinstance(items, Sequence) else None
-                yield from bars.track(items, total=length, description=escape(what))
+            def track(items: Iterable[T], what: str, total: int | None = None, unit: Unit = "items") -> Iterator[T]:
+                task = bars.add_task(escape(what), total=_length(items, total), unit=unit)
+                for done, item in enumerate(items, 1):
+                    yield item
+                    bars.update(task, completed=_position(item, done, unit))
 
             yield track
 
 
-def _plain_track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+class _DoneColumn(ProgressColumn):
+    """`12/51`, or for bytes `1.2 of 6.5 GB, 11.0 MB/s`."""
+
+    def render(self, task: Task) -> Text:
+        if task.fields["unit"] == "bytes":
+            rate = f", {decimal(int(task.speed))}/s" if task.speed else ""
+            return Text(_of_bytes(int(task.completed), task.total) + rate)
+        return Text(f"{int(task.completed)}/{'?' if task.total is None else int(task.total)}")
+
+
+def _plain_track(items: Iterable[T], what: str, total: int | None = None, unit: Unit = "items") -> Iterator[T]:
     """About ten lines a stage, for logs and pipes."""
-    length = total if total is not None else len(items) if isinstance(items, Sequence) else None
-    step = max(1, (length or 1000) // 10)
-    done = 0
-    for done, item in enumerate(items, 1):
+    length = _length(items, total)
+    step = max(1, (length or (1000 if unit == "items" else 1 << 30)) // 10)
+    position = told = first = 0
+    started = time.monotonic()
+    for count, item in enumerate(items, 1):
         yield item
-        if done % step == 0 and done != length:
-            err.print(f"{what}: {done}{f' of {length}' if length else ''}", markup=False, highlight=False)
-    err.print(f"{what}: {done} done", markup=False, highlight=False)
+        position = _position(item, count, unit)
+        first = position if count == 1 else min(first, position)
+        if abs(position - told) >= step and position != length:
+            told = position
+            if unit == "bytes":
+                rate = (position - first) / max(time.monotonic() - started, 1e-3)
+                left = f", {(length - position) / rate:.0f} s left" if length and rate else ""
+                shown = f"{_of_bytes(position, length)}, {decimal(int(rate))}/s{left}"
+            else:
+                shown = f"{position}{f' of {length}' if length else ''}"
+            err.print(f"{what}: {shown}", markup=False, highlight=False)
+    err.print(f"{what}: {decimal(position) if unit == 'bytes' else position} done", markup=False, highlight=False)
+
+
+def _length(items: Iterable[object], total: int | None) -> int | None:
+    return total if total is not None else len(items) if isinstance(items, Sequence) else None
+
+
+def _position(item: object, count: int, unit: Unit) -> int:
+    """How far a stage is: items are counted, of bytes the item itself says it."""
+    return item if unit == "bytes" and isinstance(item, int) else count
+
+
+def _of_bytes(done: int, total: float | None) -> str:
+    return decimal(done) if total is None else f"{decimal(done)} of {decimal(int(total))}"
 
 
 def show_error(message: str) -> None:

@@ -26,6 +26,10 @@ class ArchiveError(HarbenchError):
     """An archive is truncated, damaged, encrypted or hostile, and nothing of it was kept."""
 
 
+class DownloadError(HarbenchError):
+    """An archive cannot be fetched from any of its mirrors; the message says how to get it by hand."""
+
+
 class CacheError(HarbenchError):
     """A frame cache is missing, incomplete or in use, with the `harbench prepare` line that mends it."""
 

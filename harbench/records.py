@@ -26,12 +26,20 @@ UNKNOWN = "unknown"
 
 # ---------------------------------------------------------------------------------------------------------- progress
 class Track(Protocol):
-    """Progress is a parameter: `track(items, "decoding", total)` yields the items and shows how far it is."""
+    """Progress is a parameter: `track(items, "decoding", total)` yields the items and shows how far it is.
 
-    def __call__(self, items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]: ...
+    With `unit="bytes"` the items are no things to count but ints: how many of the `total` bytes there are by now. So a
+    transfer may begin behind the start, and begin again.
+    """
+
+    def __call__(
+        self, items: Iterable[T], what: str, total: int | None = None, unit: Literal["items", "bytes"] = "items"
+    ) -> Iterator[T]: ...
 
 
-def silent(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+def silent(
+    items: Iterable[T], what: str, total: int | None = None, unit: Literal["items", "bytes"] = "items"
+) -> Iterator[T]:
     """The default `track`: shows nothing."""
     yield from items
 
@@ -89,8 +97,11 @@ class Archive:
     name: str
     urls: tuple[str, ...] = ()
     """Mirrors, in the order in which they are tried."""
-    sha256: str = ""
+    checksum: str = ""
+    """`sha256:<hex>`, `sha1:<hex>` or `md5:<hex>` of the file; empty: nobody published one."""
     bytes: int | None = None
+    instead_of: str = ""
+    """Name of an archive that holds the same media in another packing: one of the two is enough."""
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,19 @@ SPEC = DatasetSpec(
     archives=(
         Archive(
             name="hmdb51_org.rar",
-            urls=("http://serre-lab.clps.brown.edu/wp-content/uploads/2013/10/hmdb51_org.rar",),
-            sha256="9e714a0d8b76104d76e932764a7ca636f929fff66279cda3f2e326fa912a328e",
+            urls=tuple(
+                f"{scheme}://serre-lab.clps.brown.edu/wp-content/uploads/2013/10/hmdb51_org.rar"
+                for scheme in ("https", "http")
+            ),
+            checksum="sha256:9e714a0d8b76104d76e932764a7ca636f929fff66279cda3f2e326fa912a328e",
+        ),
+        # A third party's repacking, pinned by its hash: the publisher's server has not answered since 2025.
+        Archive(
+            name="hmdb51_org.zip",
+            urls=("https://huggingface.co/datasets/MichiganNLP/hmdb/resolve/main/hmdb51_org.zip",),
+            checksum="sha256:2d652f386debd04ae8f83508faacb959c03c9cbf1176fc76848b73cda4d52e57",
+            bytes=4_246_812_958,
+            instead_of="hmdb51_org.rar",
         ),
     ),
 )

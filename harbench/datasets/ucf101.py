@@ -28,7 +28,15 @@ SPEC = DatasetSpec(
                 "https://www.crcv.ucf.edu/data/UCF101/UCF101.rar",
                 "https://www.crcv.ucf.edu/datasets/human-actions/ucf101/UCF101.rar",
             ),
-            sha256="ca8dfadb4c891cb11316f94d52b6b0ac2a11994e67a0cae227180cd160bd8e55",
+            checksum="sha256:ca8dfadb4c891cb11316f94d52b6b0ac2a11994e67a0cae227180cd160bd8e55",
+        ),
+        # The THUMOS challenge's copy: flat, and spelt v_HandstandPushups_*; files are matched whatever their case.
+        Archive(
+            name="UCF101_videos.zip",
+            urls=("https://storage.googleapis.com/thumos14_files/UCF101_videos.zip",),
+            checksum="sha256:dabf56f573cd19c79e096563529fec8126a2a34e18e10c72eb621dd687532b0d",
+            bytes=6_960_400_115,
+            instead_of="UCF101.rar",
         ),
     ),
 )

@@ -1,6 +1,6 @@
 """Weizmann: 10 actions of 9 persons, the widespread edition of 90 files, evaluated leave-one-person-out."""
 
-from harbench.records import DatasetSpec
+from harbench.records import Archive, DatasetSpec
 
 _SPLITS = tuple(
     f"lopo-{person}" for person in ("daria", "denis", "eli", "ido", "ira", "lena", "lyova", "moshe", "shahar")
@@ -21,4 +21,6 @@ SPEC = DatasetSpec(
     licence="unknown",
     citation="L. Gorelick, M. Blank, E. Shechtman, M. Irani, R. Basri. Actions as Space-Time Shapes. TPAMI 2007",
     size="12 MB",
+    # Handed on from person to person: nobody publishes it. The authors' own ten zips are the data set weizmann93.
+    archives=(Archive(name="weizmann.zip"),),
 )

@@ -4,6 +4,7 @@ from harbench.datasets import weizmann
 from harbench.records import Archive, DatasetSpec
 
 _ACTIONS = ("bend", "jack", "jump", "pjump", "run", "side", "skip", "walk", "wave1", "wave2")
+_SITE = "www.wisdom.weizmann.ac.il/~vision/VideoAnalysis/Demos/SpaceTimeActions/DB"
 _SPLITS = weizmann.SPEC.splits
 
 SPEC = DatasetSpec(
@@ -20,5 +21,8 @@ SPEC = DatasetSpec(
     homepage=weizmann.SPEC.homepage,
     licence=weizmann.SPEC.licence,
     citation=weizmann.SPEC.citation,
-    archives=tuple(Archive(name=f"{action}.zip") for action in _ACTIONS),
+    archives=tuple(
+        Archive(name=f"{action}.zip", urls=tuple(f"{scheme}://{_SITE}/{action}.zip" for scheme in ("https", "http")))
+        for action in _ACTIONS
+    ),
 )
