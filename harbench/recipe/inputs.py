@@ -1,0 +1,149 @@
+"""Which samples a recipe reads, and how they become a model's input."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from harbench.recipe.base import Fraction, Part, Positive
+
+
+class CacheConfig(Part):
+    """What is stored of a media. Names the cache folder, so it says only what was asked for."""
+
+    stream: Literal["rgb", "flow", "pose"] = "rgb"
+    short_side: Annotated[int, Field(ge=16)] | Literal["native"] = 128
+    """Pixels; videos smaller than this are never enlarged. Ignored for pose."""
+    encoding: Literal["jpeg", "raw"] = "jpeg"
+    quality: Annotated[int, Field(ge=1, le=100)] = 90
+
+    @property
+    def name(self) -> str:
+        """Folder name: `rgb-jpeg90-128`, `rgb-raw-native`, `pose`."""
+        if self.stream == "pose":
+            return "pose"
+        encoding = f"jpeg{self.quality}" if self.encoding == "jpeg" else "raw"
+        return f"{self.stream}-{encoding}-{self.short_side}"
+
+
+class DataConfig(Part):
+    """Which samples, and what is read of them."""
+
+    dataset: str
+    split: str = ""
+    """Official split (`split1`, shown and accepted as `1`); empty: the data set's default."""
+    cache: CacheConfig = CacheConfig()
+    classes: tuple[str, ...] = ()
+    """Only these class keys; makes the run partial. Empty: all."""
+    boxes: bool = False
+    """Crop stills to the given person box (Stanford40); part of the comparability key."""
+    validation: Fraction | None = None
+    """Share of the training groups held out as `val` for choosing settings; None: train on all of train."""
+
+
+class Dense(Part):
+    """`num_frames` frames at a fixed distance: `stride` source frames, or `fps` frames per second by time stamp."""
+
+    num_frames: Positive
+    stride: Positive | None = None
+    fps: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _one_time_base(self) -> Dense:
+        if (self.stride is None) == (self.fps is None):
+            raise ValueError("give exactly one of stride and fps")
+        return self
+
+
+class Segments(Part):
+    """TSN: the range is cut into `n` equal segments, one frame of each: random in training, the middle one in evaluation."""
+
+    n: Positive
+    jitter: bool = True
+
+
+class Whole(Part):
+    """`num_frames` over the whole range: evenly (`linspace`) or sorted random draws (`random`, in training only)."""
+
+    num_frames: Positive
+    draw: Literal["linspace", "random"] = "linspace"
+
+
+class Uniform(Part):
+    """`n` single frames, evenly spaced, each a clip of its own, so `eval.clips` is `n`; one is the middle frame."""
+
+    n: Positive = 1
+
+
+class ClipConfig(Part):
+    """How frames are chosen in time: exactly one of the four families."""
+
+    dense: Dense | None = None
+    segments: Segments | None = None
+    whole: Whole | None = None
+    uniform: Uniform | None = None
+    short: Literal["loop", "repeat_last", "error"] = "loop"
+    """What is done when the range is shorter than a dense clip."""
+
+    @model_validator(mode="after")
+    def _one_family(self) -> ClipConfig:
+        given = [name for name in ("dense", "segments", "whole", "uniform") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"give exactly one of dense, segments, whole, uniform (found {', '.join(given) or 'none'})"
+            )
+        return self
+
+    @property
+    def frames_per_clip(self) -> int:
+        """T of one clip."""
+        if self.dense:
+            return self.dense.num_frames
+        if self.segments:
+            return self.segments.n
+        return self.whole.num_frames if self.whole else 1
+
+
+class AugmentConfig(Part):
+    """Training-time augmentation; every draw is made once per clip, never per frame."""
+
+    crop: Literal["random", "center", "multiscale"] = "random"
+    """`multiscale`: area and aspect drawn as in Inception, see `scale`."""
+    scale: tuple[Fraction, Fraction] = (0.25, 1.0)
+    """Area range of `multiscale`."""
+    flip: Fraction = 0.5
+    """Probability of a horizontal flip."""
+    brightness: Fraction = 0.0
+    contrast: Fraction = 0.0
+    saturation: Fraction = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Poses only: rotation in the image plane (2D) or about the vertical axis (3D), degrees either way."""
+    noise: Annotated[float, Field(ge=0)] = 0.0
+    """Poses only: standard deviation of Gaussian joint noise after normalisation."""
+
+
+class InputConfig(Part):
+    """From cached frames to a model's input."""
+
+    clip: ClipConfig
+    size: Positive = 112
+    """Side of the square crop in pixels. Ignored for pose."""
+    resize: tuple[Positive, Positive] | Positive | None = None
+    """Before the crop: an int is the short side, a pair is (height, width) squashed; None: short side = size * 8 / 7."""
+    normalize: Literal["kinetics400", "imagenet", "half", "none"] = "kinetics400"
+    """Channel mean and standard deviation on [0, 1]: torchvision's video or image constants, 0.5/0.5, or none."""
+    channels: Literal["rgb", "grey"] = "rgb"
+    augment: AugmentConfig = AugmentConfig()
+    bodies: Positive = 1
+    """Poses only: M, bodies kept."""
+    center: bool = True
+    """Poses only: subtract the mean joint and divide by the body's size, per clip."""
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> InputConfig:
+        smallest = min(self.resize) if isinstance(self.resize, tuple) else self.resize
+        if smallest is not None and smallest < self.size:
+            raise ValueError(f"resize: {self.resize} is smaller than the crop, size: {self.size}")
+        return self

@@ -1,0 +1,128 @@
+"""Reading a recipe file: overrides, every problem at once by dotted path, and what differs between two."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from harbench.errors import RecipeError
+from harbench.recipe.schema import Recipe
+
+
+def load_recipe(
+    path: Path, overrides: Iterable[str] = (), *, known: Mapping[str, Iterable[str]] | None = None
+) -> Recipe:
+    """Read a recipe and apply `section.key=value` overrides (values are YAML).
+
+    `known` maps `data.dataset` and `model.name` to the names that exist; api hands them in, so that a typo is found here,
+    with the nearest right name. Raises RecipeError that lists every problem at once, by dotted path.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"cannot read recipe {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise RecipeError(
+            f"{path}: expected a mapping with data, input, model, train, eval; found {type(raw).__name__}"
+        )
+    raw.setdefault("name", path.stem)
+    for override in overrides:
+        _apply(raw, override)
+    problems: list[str] = []
+    recipe: Recipe | None = None
+    try:
+        recipe = Recipe.model_validate(raw)
+    except ValidationError as error:
+        problems += [_explain(item) for item in error.errors()]
+    for dotted, names in (known or {}).items():
+        value = _dig(raw, dotted)
+        if isinstance(value, str) and ":" not in value and value not in set(names):
+            problems.append(f"{dotted}: there is no {value!r}{_nearest(value, names)}")
+    if problems or recipe is None:
+        listed = "\n".join(f"  {problem}" for problem in sorted(problems))
+        raise RecipeError(f"{path} has {len(problems)} problem{'s' if len(problems) != 1 else ''}:\n{listed}")
+    return recipe
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The resolved recipe as YAML, every default written out."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted `key: old -> new` lines of two resolved recipes."""
+    lines: list[str] = []
+    for key in dict.fromkeys([*old, *new]):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            lines += differing_keys(a, b, f"{prefix}{key}.")
+        elif a != b:
+            lines.append(f"{prefix}{key}: {a!r} -> {b!r}")
+    return lines
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    dotted, separator, text = override.partition("=")
+    if not separator or not dotted:
+        raise RecipeError(f"--set {override!r}: expected section.key=value, for example train.epochs=2")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {override!r}: the value is not valid YAML: {error}") from None
+    node = raw
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        child = node.get(parent)
+        if child is None:
+            child = node[parent] = {}
+        if not isinstance(child, dict):
+            raise RecipeError(f"--set {override!r}: {parent} is a value, not a section")
+        node = child
+    node[last] = value
+
+
+def _dig(raw: Mapping[str, Any], dotted: str) -> Any:
+    node: Any = raw
+    for part in dotted.split("."):
+        if not isinstance(node, Mapping):
+            return None
+        node = node.get(part)
+    return node
+
+
+def _explain(item: Mapping[str, Any]) -> str:
+    path = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"{path}: unknown key{_nearest(str(item['loc'][-1]), _keys_at(item['loc'][:-1]))}"
+    if item["type"] == "missing":
+        return f"{path}: missing"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    found = "" if isinstance(item.get("input"), (dict, BaseModel)) else f" (found {item.get('input')!r})"
+    return f"{path or 'recipe'}: {message}{found}"
+
+
+def _keys_at(location: Iterable[Any]) -> list[str]:
+    """The legal keys of the section at `location`, following the schema."""
+    model: Any = Recipe
+    for part in location:
+        annotation = (
+            model.model_fields[part].annotation if isinstance(part, str) and part in model.model_fields else None
+        )
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model)
+    return list(model.model_fields)
+
+
+def _nearest(value: str, names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    close = difflib.get_close_matches(value, ordered, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; there are {', '.join(ordered[:12])}{', ...' if len(ordered) > 12 else ''}" if ordered else ""

@@ -1,0 +1,85 @@
+"""A recipe: data, input, model, training, evaluation, and what number it is expected to give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from harbench.recipe.base import Part, Positive
+from harbench.recipe.inputs import DataConfig, InputConfig
+from harbench.recipe.training import TrainConfig
+
+
+class ModelConfig(Part):
+    """A model is a plain function: `name` of one under `models/`, or `module:function`, or `file.py:function`."""
+
+    name: str
+    weights: str | None = None
+    """`kinetics400` or `imagenet` (torchvision's or timm's hub), or a path to .safetensors / .pth; None: from scratch."""
+    args: Mapping[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the function."""
+
+
+class EvalConfig(Part):
+    """Views of one sample and how their scores become one."""
+
+    clips: Positive = 1
+    """Temporal clips, spread evenly; one is the centre clip."""
+    crops: Literal[1, 3] = 1
+    """Spatial crops: 1 centre, or 3 along the long side."""
+    average: Literal["prob", "logit"] = "prob"
+    """Mean of softmax outputs, or of logits before softmax; both are stored, this one is scored."""
+    batch_size: Positive = 32
+    """Views per forward pass."""
+
+    @property
+    def views(self) -> int:
+        """Views of one sample."""
+        return self.clips * self.crops
+
+
+class ExpectConfig(Part):
+    """The published number that this recipe is to reproduce, stated before the run."""
+
+    value: Annotated[float, Field(ge=0, le=100)]
+    metric: str = "top1"
+    split: str = ""
+    margin: Annotated[float, Field(gt=0)] = 2.0
+    """Points below the published value that still count as reproduced."""
+    source: str
+    note: str = ""
+
+
+class Recipe(Part):
+    """One training and evaluation setting, complete."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    description: str = ""
+    family: Literal[
+        "3d-cnn", "cnn-lstm", "image-cnn", "skeleton", "two-stream", "transformer", "frame-baseline", "pose-image"
+    ]
+    data: DataConfig
+    input: InputConfig
+    model: ModelConfig
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+    expect: tuple[ExpectConfig, ...] = ()
+
+    @model_validator(mode="after")
+    def _val_exists(self) -> Recipe:
+        if self.train.selection == "val" and self.data.validation is None:
+            raise ValueError("train.selection: val needs data.validation (share of training groups to hold out)")
+        if self.train.refit and self.train.selection != "val":
+            raise ValueError("train.refit needs train.selection: val")
+        return self
+
+    @model_validator(mode="after")
+    def _clips_fit(self) -> Recipe:
+        clip, clips = self.input.clip, self.eval.clips
+        if clip.uniform and clip.uniform.n != clips:
+            raise ValueError(f"input.clip.uniform.n: {clip.uniform.n} is as many clips, but eval.clips is {clips}")
+        if clip.whole and clips > 1:
+            raise ValueError(f"eval.clips: {clips}, but a whole clip spans its range, so there is only one")
+        return self
