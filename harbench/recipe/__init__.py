@@ -13,6 +13,7 @@ from harbench.recipe.inputs import (
     Dense,
     InputConfig,
     Segments,
+    TrainSubset,
     Uniform,
     Whole,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "ScheduleConfig",
     "Segments",
     "TrainConfig",
+    "TrainSubset",
     "Uniform",
     "Whole",
     "differing_keys",

@@ -27,6 +27,19 @@ class CacheConfig(Part):
         return f"{self.stream}-{encoding}-{self.short_side}"
 
 
+class TrainSubset(Part):
+    """Less training data: a share of every class, or `n` samples of it, whole groups (in an order drawn once) first."""
+
+    fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    n: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> TrainSubset:
+        if (self.fraction is None) == (self.n is None):
+            raise ValueError("give exactly one of fraction and n")
+        return self
+
+
 class DataConfig(Part):
     """Which samples, and what is read of them."""
 
@@ -40,6 +53,8 @@ class DataConfig(Part):
     """Crop stills to the given person box (Stanford40); part of the comparability key."""
     validation: Fraction | None = None
     """Share of the training groups held out as `val` for choosing settings; None: train on all of train."""
+    train_subset: TrainSubset | None = None
+    """Train on less; makes the run partial."""
 
 
 class Dense(Part):
@@ -118,6 +133,10 @@ class AugmentConfig(Part):
     contrast: Fraction = 0.0
     saturation: Fraction = 0.0
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    grey: Fraction = 0.0
+    """Probability that a clip loses its colours."""
+    erase: Fraction = 0.0
+    """Probability that a box of 2 to 33 % of the area, aspect 0.3 to 3.3, is filled with the clip's mean colour."""
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
     """Poses only: rotation in the image plane (2D) or about the vertical axis (3D), degrees either way."""
     noise: Annotated[float, Field(ge=0)] = 0.0

@@ -73,6 +73,15 @@ class Recipe(Part):
             raise ValueError("train.selection: val needs data.validation (share of training groups to hold out)")
         if self.train.refit and self.train.selection != "val":
             raise ValueError("train.refit needs train.selection: val")
+        needs_val = {"train.early_stopping": self.train.early_stopping is not None}
+        needs_val["train.schedule.name: plateau"] = self.train.schedule.name == "plateau"
+        for setting, asked in needs_val.items():
+            if asked and self.data.validation is None:
+                raise ValueError(f"{setting} needs data.validation (share of training groups to hold out)")
+        if self.train.refit and self.train.schedule.name == "plateau":
+            raise ValueError("train.refit trains without val, which train.schedule.name: plateau needs")
+        if self.train.cutmix and self.data.cache.stream == "pose":
+            raise ValueError("train.cutmix cuts images, and data.cache.stream is pose")
         return self
 
     @model_validator(mode="after")

@@ -1,32 +1,64 @@
-"""How a model is trained: optimiser, schedule, loop."""
+"""How a model is trained: optimiser, schedule, mixing, loop."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harbench.recipe.base import Fraction, Part, Positive
 
+Alpha = Annotated[float, Field(ge=0)]
+Factor = Annotated[float, Field(gt=0)]
+
 
 class OptimizerConfig(Part):
-    """SGD with momentum or AdamW. Norms and biases get no weight decay when `decay_norms` is false."""
+    """SGD with momentum, Adam or AdamW, and how the rate differs between layers."""
 
-    name: Literal["sgd", "adamw"] = "sgd"
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
     lr: Annotated[float, Field(gt=0)] = 0.01
     momentum: Fraction = 0.9
     nesterov: bool = False
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     decay_norms: bool = True
+    """False: norms and biases get no weight decay."""
+    lr_scale: Mapping[str, Factor] = Field(default_factory=dict)
+    """Prefix of parameter names -> factor of the rate, e.g. `{backbone: 0.1}`; the longest matching prefix holds."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Factor of the rate from each layer to the one before it (BEiT, arXiv:2106.08254); 1: the same rate everywhere."""
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> OptimizerConfig:
+        if self.nesterov and (self.name != "sgd" or not self.momentum):
+            raise ValueError("nesterov needs name: sgd and a momentum above 0")
+        return self
 
 
 class ScheduleConfig(Part):
-    """Learning rate against the global step: linear warm-up, then cosine to `final` times the base rate, or constant."""
+    """Learning rate against the global step: linear warm-up, then the named curve."""
 
-    name: Literal["cosine", "constant"] = "cosine"
+    name: Literal["cosine", "constant", "step", "plateau", "one_cycle"] = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0)] = 0
     final: Fraction = 0.0
+    """Cosine and one-cycle: the last rate as a share of the base rate."""
+    milestones: tuple[Positive, ...] = ()
+    """Step: after these epochs the rate is multiplied by `gamma`."""
+    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Step and plateau: the factor."""
+    patience: Positive = 5
+    """Plateau: validations without a lower val loss before the rate is multiplied by `gamma`."""
+    rise: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """One-cycle: share of all steps in which the rate rises from 1/25 of the base rate."""
+
+    @model_validator(mode="after")
+    def _curve_is_complete(self) -> ScheduleConfig:
+        if (self.name == "step") != bool(self.milestones):
+            raise ValueError("milestones and name: step need each other, e.g. {name: step, milestones: [30, 60]}")
+        if self.name == "one_cycle" and self.warmup_epochs:
+            raise ValueError("one_cycle rises by itself: use rise instead of warmup_epochs")
+        return self
 
 
 class TrainConfig(Part):
@@ -36,18 +68,50 @@ class TrainConfig(Part):
     batch_size: Positive = 32
     """Global batch size, whatever the number of devices."""
     micro_batch: Positive | None = None
-    """Samples per forward pass; gradients of a batch are accumulated. None: the whole batch."""
+    """Samples per forward pass of a device; gradients of a batch are accumulated. None: all of the device's share."""
+    clips_per_epoch: Positive = 1
+    """Clips of every training sample in an epoch, each with draws of its own."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     label_smoothing: Fraction = 0.0
+    mixup: Alpha = 0.0
+    """Pairs of a batch are blended by a share from Beta(alpha, alpha) (arXiv:1710.09412); 0: not."""
+    cutmix: Alpha = 0.0
+    """Pairs of a batch swap a box that stands still in the clip (arXiv:1905.04899); with `mixup`, every other batch."""
     clip_grad: Annotated[float, Field(gt=0)] | None = None
     """Maximum gradient norm."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay a step of an exponential moving average of the weights, which is then what is validated and kept."""
+    freeze: tuple[str, ...] = ()
+    """Prefixes of parameter names that are not trained; their modules stay in evaluation mode."""
+    unfreeze_epoch: Positive | None = None
+    """After this many epochs what was frozen is trained too; None: never."""
+    bn: Literal["train", "frozen", "sync"] = "train"
+    """Batch norm by the batch, by its running statistics (its scale and shift still learn), or by all devices' batch."""
     amp: Literal["off", "bf16", "fp16"] = "off"
+    channels_last: bool = False
+    """Channels innermost in memory, which tensor cores prefer; changes results by rounding only."""
+    compile: bool = False
+    """`torch.compile` the model."""
     workers: Annotated[int, Field(ge=0)] = 2
-    """Loader processes; their number changes no result."""
+    """Loader processes of a device; their number changes no result."""
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 10
     """state.pt is also written within an epoch this often."""
     selection: Literal["last", "val", "test"] = "last"
     """Which epoch's weights are the run's: `val` needs `data.validation`; `test` exists only to repeat a paper that did it."""
     refit: bool = False
     """After choosing the epoch on val, train on all of train for that many epochs."""
+    val_every: Positive = 1
+    """Epochs from one validation to the next; the last epoch always has one."""
+    early_stopping: Positive | None = None
+    """Validations without a higher val top-1 after which training ends; None: never."""
+    trackers: tuple[Literal["wandb", "mlflow"], ...] = ()
+    """Also tell these of every epoch; TensorBoard files are always written."""
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> TrainConfig:
+        if (self.mixup or self.cutmix) and self.micro_batch == 1:
+            raise ValueError("mixup and cutmix blend pairs: micro_batch must be at least 2")
+        if self.unfreeze_epoch is not None and not self.freeze:
+            raise ValueError("unfreeze_epoch: nothing is frozen; give freeze: [prefix]")
+        return self
