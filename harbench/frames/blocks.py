@@ -2,7 +2,7 @@
 
 A media's frames are appended to `frames-<k>.tar` and synced, then its line is appended to `frames-<k>.idx`. Whatever a
 killed writer left behind the last indexed byte is cut off by the next one. A media that is written again gets a later
-line, which counts.
+line, which counts. A line ends with its own CRC-32 and holds that of the media's bytes: `harbench.frames.damage` looks.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import tarfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -50,7 +51,16 @@ class Entry:
     source: tuple[int, int]
     """Size and modification time (ns) of the file that was decoded; another one is decoded again."""
     decoder: str
+    crc: int
+    """CRC-32 of everything between `first` and `end`: headers, contents and padding."""
+    variable: bool = False
+    """The time between frames is not the same throughout."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> int:
+        """First byte of the first member's header."""
+        return self.start - self.header
 
     @property
     def end(self) -> int:
@@ -112,9 +122,17 @@ def _whole_lines(folder: Path, block: int) -> list[tuple[Entry, int]]:
     return found
 
 
+def _line(entry: Entry) -> bytes:
+    content = json.dumps(asdict(entry), ensure_ascii=True, separators=(",", ":")).encode()
+    return content + b" %08x\n" % zlib.crc32(content)
+
+
 def _parse(line: bytes) -> Entry | None:
+    content, _, check = line.rstrip(b"\n").rpartition(b" ")
+    if check != b"%08x" % zlib.crc32(content):
+        return None
     try:
-        values = json.loads(line)
+        values = json.loads(content)
         lists = {name: tuple(values[name]) for name in ("sizes", "source", "notes")}
         return Entry(**{**values, **lists})
     except (ValueError, TypeError, KeyError):
@@ -141,28 +159,28 @@ class BlockWriter:
         with open(self._tar_path, "r+b" if self._tar_path.exists() else "x+b") as tar:
             tar.truncate(self._end)
             tar.seek(self._end)
-            header = 0
+            header = crc = 0
             for name, content in members:
-                header = _write_member(tar, name, content)
+                header, crc = _write_member(tar, name, content, crc)
                 sizes.append(len(content))
             end = tar.tell()
             tar.write(_END)
             tar.flush()
             os.fsync(tar.fileno())
-        entry = Entry(media=media, start=self._end + header, header=header, sizes=tuple(sizes), **facts)  # type: ignore[arg-type]
+        entry = Entry(media=media, start=self._end + header, header=header, sizes=tuple(sizes), crc=crc, **facts)  # type: ignore[arg-type]
         with open(self._index_path, "ab") as index:
-            index.write(json.dumps(asdict(entry), ensure_ascii=True, separators=(",", ":")).encode() + b"\n")
+            index.write(_line(entry))
             index.flush()
             os.fsync(index.fileno())
         self.entries[media], self._end = entry, end
 
 
-def _write_member(tar: IO[bytes], name: str, content: bytes) -> int:
-    """Append one member with fixed metadata; returns the bytes of its header."""
+def _write_member(tar: IO[bytes], name: str, content: bytes, crc: int) -> tuple[int, int]:
+    """Append one member with fixed metadata; returns the bytes of its header, and `crc` taken further over it all."""
     info = tarfile.TarInfo(name)
     info.size, info.mode = len(content), 0o644
     header = info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
-    tar.write(header)
-    tar.write(content)
-    tar.write(bytes(padded(len(content)) - len(content)))
-    return len(header)
+    for part in (header, content, bytes(padded(len(content)) - len(content))):
+        tar.write(part)
+        crc = zlib.crc32(part, crc)
+    return len(header), crc

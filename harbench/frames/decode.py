@@ -79,6 +79,12 @@ def frame_rate(nominal: float, times: npt.NDArray[np.float64]) -> float:
     return steps / span
 
 
+def is_variable(times: npt.NDArray[np.float64]) -> bool:
+    """Whether a step between decoded time stamps (NaN where a frame has none) is off the median by half of it or more."""
+    steps = np.diff(np.sort(times[~np.isnan(times)]))
+    return len(steps) > 1 and bool((np.abs(steps - np.median(steps)) >= 0.5 * np.median(steps)).any())
+
+
 # --------------------------------------------------------------------------------------------------------------- video
 @contextmanager
 def open_video(path: Path) -> Iterator[DecodedMedia]:

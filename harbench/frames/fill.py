@@ -23,7 +23,7 @@ import numpy as np
 
 from harbench.errors import CacheError, MediaError
 from harbench.frames.blocks import BlockWriter, owned
-from harbench.frames.decode import Image, decoder_for, frame_rate
+from harbench.frames.decode import Image, decoder_for, frame_rate, is_variable
 from harbench.frames.pose import read_pose
 from harbench.recipe import CacheConfig
 
@@ -229,7 +229,7 @@ def encode(media: str, path: Path, config: CacheConfig) -> tuple[list[tuple[str,
     facts = {
         "frames": len(times), "fps": frame_rate(decoded.fps, np.array(times)), "width": size[1], "height": size[0],
         "source_width": source_size[1], "source_height": source_size[0], "decoder": decoded.decoder,
-        "notes": tuple(decoded.notes),
+        "variable": is_variable(np.array(times)), "notes": tuple(decoded.notes),
     }  # fmt: skip
     if config.encoding == "raw":
         return [(f"{stem}.npy", _npy_bytes(np.stack(images)))], facts
