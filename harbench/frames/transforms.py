@@ -40,11 +40,17 @@ class Draw:
     saturation: float
     hue: float
     angle: float
+    grey: float = 1.0
+    erase: float = 1.0
+    erase_area: float = 0.5
+    erase_aspect: float = 0.5
+    erase_top: float = 0.5
+    erase_left: float = 0.5
 
 
 def draw(rng: np.random.Generator) -> Draw:
-    """Take a clip's random numbers from `rng`, always ten."""
-    return Draw(*rng.random(10).tolist())
+    """Take a clip's random numbers from `rng`: always ten, and six of a child, whose numbers cost `rng` none."""
+    return Draw(*rng.random(10).tolist(), *rng.spawn(1)[0].random(6).tolist())
 
 
 def crop_box(frames: Frames, box: Box) -> Frames:
@@ -66,7 +72,8 @@ def train_clip(frames: Frames, config: InputConfig, drawn: Draw) -> Frames:
     clip = _cut(frames, window, config.size)
     if drawn.flip < augment.flip:
         clip = np.stack([cv2.flip(frame, 1) for frame in clip])
-    return _recolour(clip, _colours(clip, augment, drawn), config.channels == "grey")
+    clip = _recolour(clip, _colours(clip, augment, drawn), config.channels == "grey")
+    return _erased(clip, drawn) if drawn.erase < augment.erase else clip
 
 
 def eval_clip(frames: Frames, config: InputConfig, *, crop: int, crops: int) -> Frames:
@@ -125,11 +132,12 @@ def _colours(clip: Frames, augment: AugmentConfig, drawn: Draw) -> npt.NDArray[n
     Factors are uniform in 1 -/+ the strength and mean what they mean in torchvision's `ColorJitter`, with the mean grey
     of contrast over the clip. Hue turns the chroma plane of YIQ by up to `hue` of a full turn: linear, as HSV's is not.
     """
-    if not (augment.brightness or augment.contrast or augment.saturation or augment.hue):
+    loses_colour = drawn.grey < augment.grey
+    if not (augment.brightness or augment.contrast or augment.saturation or augment.hue or loses_colour):
         return np.eye(3)
     brightness = max(1 + augment.brightness * (2 * drawn.brightness - 1), 0.0)
     contrast = max(1 + augment.contrast * (2 * drawn.contrast - 1), 0.0)
-    saturation = max(1 + augment.saturation * (2 * drawn.saturation - 1), 0.0)
+    saturation = 0.0 if loses_colour else max(1 + augment.saturation * (2 * drawn.saturation - 1), 0.0)
     angle = 2 * math.pi * augment.hue * (2 * drawn.hue - 1)
     grey = np.tile(LUMA, (3, 1))
     turn = np.array([[1, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]])
@@ -137,6 +145,22 @@ def _colours(clip: Frames, augment: AugmentConfig, drawn: Draw) -> npt.NDArray[n
     colour = np.linalg.inv(to_yiq) @ turn @ to_yiq @ (saturation * np.eye(3) + (1 - saturation) * grey)
     offset = (1 - contrast) * brightness * np.dot(cv2.mean(_flat(clip))[:3], LUMA)
     return np.column_stack([contrast * brightness * colour, np.full(3, offset)])
+
+
+def _erased(clip: Frames, drawn: Draw) -> Frames:
+    """Random erasing (arXiv:1708.04896): a box of 2 to 33 % of the area, aspect log-uniform in 0.3..1/0.3, in all frames.
+
+    Filled with the clip's mean colour, so that no edge of unlike brightness gives the box away more than it must.
+    """
+    height, width = clip.shape[1:3]
+    area = height * width * (0.02 + 0.31 * drawn.erase_area)
+    aspect = 0.3 ** (2 * drawn.erase_aspect - 1)
+    rows = min(max(round(math.sqrt(area / aspect)), 1), height)
+    columns = min(max(round(math.sqrt(area * aspect)), 1), width)
+    top, left = _place(height - rows, drawn.erase_top), _place(width - columns, drawn.erase_left)
+    erased = np.array(clip)
+    erased[:, top : top + rows, left : left + columns] = np.round(cv2.mean(_flat(clip))[: clip.shape[3]])
+    return erased
 
 
 def _recolour(clip: Frames, colours: npt.NDArray[np.float64], grey: bool) -> Frames:

@@ -159,3 +159,35 @@ def test_options_never_change_how_much_is_drawn() -> None:
 )
 def test_a_person_box(box: Any, rows: tuple[int, int], columns: tuple[int, int]) -> None:
     np.testing.assert_array_equal(crop_box(ramp(), box), ramp()[:, rows[0] : rows[1], columns[0] : columns[1]])
+
+
+def test_extra_numbers_cost_the_stream_none() -> None:
+    """Later options draw from a child: what the first ten numbers and the noise after them are stays as it was."""
+    rng, plain = np.random.default_rng(5), np.random.default_rng(5)
+    drawn = draw(rng)
+    assert [drawn.top, drawn.left] == plain.random(10).tolist()[:2]
+    assert rng.random() == plain.random()
+    assert drawn == draw(np.random.default_rng(5))
+
+
+def test_a_grey_clip_is_grey_in_every_frame() -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (4, 20, 20, 3)).astype(np.uint8)
+    grey = train_clip(frames, config(16, grey=0.5), replace(MIDDLE, grey=0.4))
+    assert np.ptp(grey.astype(int), axis=3).max() <= 1
+    assert np.ptp(train_clip(frames, config(16, grey=0.5), replace(MIDDLE, grey=0.6)).astype(int), axis=3).max() > 100
+
+
+@pytest.mark.parametrize("channels", ["rgb", "grey"])
+def test_a_box_is_erased_from_all_frames_alike(channels: str) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (4, 40, 40, 3)).astype(np.uint8)
+    plain = train_clip(frames, config(32, 32, channels), MIDDLE)
+    for numbers in np.random.default_rng(1).random((50, 4)):
+        drawn = replace(MIDDLE, erase=0.0, erase_area=numbers[0], erase_aspect=numbers[1],
+                        erase_top=numbers[2], erase_left=numbers[3])  # fmt: skip
+        clip = train_clip(frames, config(32, 32, channels, erase=1.0), drawn)
+        changed = (clip != plain).any(axis=(0, 3))
+        rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+        share = (np.ptp(rows) + 1) * (np.ptp(columns) + 1) / 32**2
+        assert 0.005 < share < 0.36
+        box = clip[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        assert (box == box[0, 0, 0]).all()
