@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from harbench.errors import HarbenchError
+
+log = logging.getLogger(__name__)
 
 
 def sync_folder(folder: Path) -> None:
@@ -48,14 +51,20 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def locked(path: Path, busy: HarbenchError) -> Iterator[None]:
-    """Hold an exclusive flock on `path`; raise `busy` when another process has it. The kernel frees it on death."""
+def locked(path: Path, busy: HarbenchError | None = None) -> Iterator[None]:
+    """Hold an exclusive flock on `path`; the kernel frees it on death.
+
+    When another process has it: raise `busy`, or without one wait for its turn.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise busy from None
+            if busy is not None:
+                raise busy from None
+            log.info("another process is at it; waiting for %s", path)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 

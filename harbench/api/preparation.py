@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +11,23 @@ from typing import TYPE_CHECKING
 
 from harbench import places
 from harbench.errors import CacheError, DatasetError, MediaError
-from harbench.records import CacheReport, DatasetSpec, SplitTable, Track, silent
+from harbench.records import Archive, CacheReport, DatasetSpec, SplitTable, Track, silent
 
 if TYPE_CHECKING:
+    from harbench.ingest.transfer import FetchConfig
     from harbench.recipe import CacheConfig
+
+
+@dataclass(frozen=True)
+class FetchPlan:
+    """One archive that a dry run says would be fetched."""
+
+    name: str
+    urls: tuple[str, ...]
+    size: str
+    """What is known of its size and time, for people."""
+    there: int
+    """Bytes that an earlier attempt left."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +47,12 @@ class PrepareReport:
     reused: int
     failed: Mapping[str, str]
     """Media that no decoder could read, with the decoder's own words."""
+    fetch: tuple[FetchPlan, ...]
+    """Dry run only: archives that would be fetched."""
+    fetched: tuple[str, ...]
+    """Archives that were fetched and unpacked: they may be deleted."""
+    free_bytes: int
+    """Free space where the data home is."""
     cache: str
     """Folder of the frame cache; empty for a dry run."""
     cache_bytes: int
@@ -64,21 +84,31 @@ def prepare(
     limit: int | None = None,
     workers: int = 2,
     allow_missing: bool = False,
+    insecure: bool = False,
+    limit_rate: int | None = None,
+    accept_hash: bool = False,
+    urls: Sequence[str] = (),
+    shard: str = "",
     dry_run: bool = False,
     track: Track = silent,
 ) -> PrepareReport:
     """Bring the media of a data set under `<home>/<name>/media`, by official name, and build its frame cache.
 
     Media come from `source` (a folder in any layout, linked, not copied), from `archives`, from archives already under
-    `<home>/<name>/archives`, or are rendered where harbench makes the data set itself. Rerunning is a no-op; killing it
-    anywhere loses no finished work.
+    `<home>/<name>/archives`, are rendered where harbench makes the data set itself, or are fetched: from `urls`
+    (`NAME=URL` or `URL`) and the publisher's mirrors, at most `limit_rate` bytes a second. `shard` (`2/8`) caches only
+    every n-th block, so that several machines share the work. Rerunning is a no-op; killing it anywhere loses no
+    finished work.
 
     Raises:
         MediaError: media are missing and `allow_missing` is false; the message says which and how to get them.
+        DownloadError: an archive could not be fetched. ArchiveError: one is damaged, hostile or not the known one.
         CacheError: the disk is too small for the cache, or full.
     """
     from harbench.datasets.tables import expand_splits, load_spec, load_split
+    from harbench.ingest.download import fetched_archives
     from harbench.ingest.local import ingest_local, pose_files
+    from harbench.ingest.transfer import FetchConfig
 
     started = time.monotonic()
     spec = load_spec(name, home)
@@ -88,16 +118,21 @@ def prepare(
     wanted = _wanted(tables, classes, limit)
     cache = cache_config(spec, stream=stream, encoding=encoding, quality=quality, short_side=short_side)
     folder = places.cache_folder(home, name, cache.name)
+    fetch = FetchConfig(insecure=insecure, limit_rate=limit_rate, accept_hash=accept_hash, urls=tuple(urls))
+    mine = _of_shard(spec, home, wanted, shard)
     if dry_run:
-        return _plan(spec, chosen, wanted, cache, folder, home, started)
-    match = ingest_local(spec, tables, home, source=source, archives=archives, workers=workers, track=track)
+        return _plan(spec, chosen, wanted, cache, folder, home, fetch, local=bool(source or archives), started=started)
+    match = ingest_local(
+        spec, tables, home, wanted=wanted, source=source, archives=archives, fetch=fetch, allow_missing=allow_missing,
+        workers=workers, track=track,
+    )  # fmt: skip
     present = {media: match.present[media] for media in wanted if media in match.present}
     if stream == "pose":
         present, _ = pose_files(spec, present)
     missing = tuple(media for media in wanted if media not in present)
     if missing and not allow_missing:
         raise MediaError(_missing_message(spec, chosen, wanted, missing))
-    report = _cache(spec, present, cache, folder, home, workers, track)
+    report = _cache(spec, {m: present[m] for m in mine if m in present}, cache, folder, home, workers, track)
     return PrepareReport(
         dataset=name,
         splits=chosen,
@@ -109,6 +144,9 @@ def prepare(
         cached=len(report.done),
         reused=len(report.reused),
         failed=report.failed,
+        fetch=(),
+        fetched=tuple(map(str, fetched_archives(places.archives_folder(home, name)))) if not missing else (),
+        free_bytes=free_bytes(home),
         cache=str(folder),
         cache_bytes=_size(folder),
         boxes=_boxes_here(spec, home),
@@ -174,13 +212,17 @@ def _plan(
     cache: CacheConfig,
     folder: Path,
     home: Path,
+    fetch: FetchConfig,
+    *,
+    local: bool,
     started: float,
 ) -> PrepareReport:
-    """What a dry run says: what is there already, and how big the cache gets."""
+    """What a dry run says: what is there already, what would be fetched, and how big the cache gets. Asks no server."""
     from harbench.frames.cache import estimate_cache_bytes
 
     media = places.media_folder(home, spec.name)
     here = {name for name in wanted if (media / name).exists()}
+    fetched = not local and not spec.rendered and len(here) < len(wanted)
     return PrepareReport(
         dataset=spec.name,
         splits=chosen,
@@ -192,12 +234,62 @@ def _plan(
         cached=0,
         reused=0,
         failed={},
+        fetch=_fetch_plan(spec, home, fetch) if fetched else (),
+        fetched=(),
+        free_bytes=free_bytes(home),
         cache=str(folder),
         cache_bytes=estimate_cache_bytes(len(wanted), cache, unit=spec.unit),
         boxes=_boxes_here(spec, home),
         seconds=time.monotonic() - started,
         next="the same command without --dry-run",
     )
+
+
+def _fetch_plan(spec: DatasetSpec, home: Path, fetch: FetchConfig) -> tuple[FetchPlan, ...]:
+    """The archives that are not here yet; of those that hold the same media the first."""
+    from harbench.ingest.download import archive_groups, can_fetch
+    from harbench.ingest.transfer import part_of
+
+    folder = places.archives_folder(home, spec.name)
+    plans = []
+    for group in archive_groups(spec, fetch.urls) if can_fetch(spec, fetch.urls) else ():
+        if any((folder / archive.name).exists() for archive in group):
+            continue
+        part = part_of(folder / group[0].name)
+        there = part.stat().st_size if part.exists() else 0
+        urls = tuple(url for archive in group for url in archive.urls)
+        plans.append(FetchPlan(group[0].name, urls, _fetch_size(spec, group[0], there, fetch.limit_rate), there))
+    return tuple(plans)
+
+
+def _fetch_size(spec: DatasetSpec, archive: Archive, there: int, limit_rate: int | None) -> str:
+    if archive.bytes is None:
+        return f"{spec.size or 'unknown'}, the whole data set"
+    rate = limit_rate or 10_000_000
+    return f"{archive.bytes / 1e9:.2f} GB, {(archive.bytes - there) / rate / 60:.0f} min at {rate / 1e6:.1f} MB/s"
+
+
+def free_bytes(home: Path) -> int:
+    """Free space where the data home is, or will be."""
+    there = next(folder for folder in (home, *home.resolve().parents) if folder.exists())
+    return shutil.disk_usage(there).free
+
+
+def _of_shard(spec: DatasetSpec, home: Path, wanted: tuple[str, ...], shard: str) -> tuple[str, ...]:
+    """The media in every n-th block of the cache, counted from the i-th, for the shard `i/n`."""
+    from harbench.frames.blocks import BLOCK
+
+    if not shard:
+        return wanted
+    number, _, count = shard.partition("/")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise CacheError(f"--shard {shard}: expected i/n with i from 1 to n, e.g. 2/8")
+    mine = {
+        media
+        for index, media in enumerate(official_order(spec, home))
+        if index // BLOCK % int(count) == int(number) - 1
+    }
+    return tuple(media for media in wanted if media in mine)
 
 
 def _missing_message(spec: DatasetSpec, chosen: Sequence[str], wanted: Sequence[str], missing: Sequence[str]) -> str:

@@ -99,6 +99,20 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(word for word in text.split(",") if word)
 
 
+def rate(text: str) -> int:
+    """`2M` as bytes a second."""
+    number, factor = text.rstrip("bB/s"), 1
+    if number[-1:].lower() in ("k", "m", "g"):
+        number, factor = number[:-1], 1000 ** ("kmg".index(number[-1].lower()) + 1)
+    try:
+        value = int(float(number) * factor)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise typer.BadParameter(f"{text} is no rate; say e.g. 500k or 2M")
+    return value
+
+
 def print_json(value: Any) -> None:
     """A returned record on stdout, and nothing else there."""
     typer.echo(json.dumps(value, default=_plain, indent=2, ensure_ascii=False))

@@ -9,7 +9,18 @@ from typing import Annotated
 import typer
 
 from harbench import api
-from harbench.cli.app import CHECK_FAILED, INCOMPLETE, Json, SplitOption, app, print_json, settings_of, tracked, words
+from harbench.cli.app import (
+    CHECK_FAILED,
+    INCOMPLETE,
+    Json,
+    SplitOption,
+    app,
+    print_json,
+    rate,
+    settings_of,
+    tracked,
+    words,
+)
 
 
 @app.command()
@@ -52,10 +63,24 @@ def prepare(
     ok_missing: Annotated[
         int, typer.Option(min=0, help="Up to N missing or failed media are no reason for exit 3.")
     ] = 0,
+    url: Annotated[
+        list[str] | None,
+        typer.Option(help="Mirror of your own, NAME=URL (or URL, of a single archive); may be repeated."),
+    ] = None,
+    limit_rate: Annotated[
+        int | None, typer.Option(parser=rate, help="Bytes a second to fetch, e.g. 500k or 2M.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Do not verify TLS certificates; only where the content is checked.")
+    ] = False,
+    accept_hash: Annotated[
+        bool, typer.Option("--accept-hash", help="Take an archive that is not the known one.")
+    ] = False,
+    shard: Annotated[str, typer.Option(help="i/n: cache only every n-th block; several machines share a home.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and how big it gets.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring a data set under its official names and splits, and build its frame cache."""
+    """Fetch a data set, bring it under its official names and splits, and build its frame cache."""
     with tracked(context) as (settings, track):
         report = api.prepare(
             name,
@@ -70,6 +95,11 @@ def prepare(
             limit=limit,
             workers=workers,
             allow_missing=allow_missing or ok_missing > 0,
+            insecure=insecure,
+            limit_rate=limit_rate,
+            accept_hash=accept_hash,
+            urls=url or (),
+            shard=shard,
             dry_run=dry_run,
             track=track,
         )
@@ -122,6 +152,17 @@ def bench(
     print_json(result) if as_json else console.say(api.bench_text(result))
 
 
+def _show_plan(report: api.PrepareReport) -> None:
+    """What a dry run says of archives that would be fetched."""
+    from harbench import console
+
+    for plan in report.fetch:
+        there = f", {plan.there / 1e9:.2f} GB already there" if plan.there else ""
+        console.say(f"  fetch      {plan.name} ({plan.size}){there}")
+        for url in plan.urls:
+            console.say(f"             {url}")
+
+
 def _show_prepared(report: api.PrepareReport, dry_run: bool) -> None:
     from harbench import console
 
@@ -137,7 +178,13 @@ def _show_prepared(report: api.PrepareReport, dry_run: bool) -> None:
         console.say(f"  cache      {report.cached} new, {report.reused} already there, {len(report.failed)} failed")
     for media, reason in list(report.failed.items())[:20]:
         console.say(f"  failed     {media}: {reason}")
+    _show_plan(report)
     what = "would take about" if dry_run else "takes"
     console.say(f"  size       {what} {report.cache_bytes / 1e6:.1f} MB{f' in {report.cache}' if report.cache else ''}")
+    console.say(f"  free       {report.free_bytes / 1e9:.1f} GB")
     console.say(f"  time       {report.seconds:.1f} s")
+    if report.fetched:
+        folder = Path(report.fetched[0]).parent
+        names = ", ".join(Path(path).name for path in report.fetched)
+        console.say(f"  archives   {names} in {folder} are unpacked and may be deleted")
     console.say(f"Next:  {report.next}")
