@@ -30,6 +30,10 @@ class DownloadError(HarbenchError):
     """An archive cannot be fetched from any of its mirrors; the message says how to get it by hand."""
 
 
+class PickleError(HarbenchError):
+    """A foreign pickle is damaged, or holds what cannot be read without running it. Nothing of it was run."""
+
+
 class CacheError(HarbenchError):
     """A frame cache is missing, incomplete or in use, with the `harbench prepare` line that mends it."""
 
