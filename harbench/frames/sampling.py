@@ -28,7 +28,7 @@ def clip_indices(
     `segments` (TSN, arXiv:1608.00859): one frame in each of T equal parts: anywhere in it in training, its middle in
     evaluation; clip c of several takes the point (2c + 1) / (2 num_clips) of every part.
     `whole`: `linspace` over the range, rounded down; `random` is a sorted draw, without repetition while frames
-    suffice, and linspace in evaluation. All evaluation clips are the same one.
+    suffice, and linspace in evaluation; `resize` is every frame. All evaluation clips are the same one.
     `uniform`: clips of a single frame: anywhere in training, in evaluation the middles of `num_clips` equal parts.
 
     `clip.short` concerns dense clips only; the others repeat frames where the range has too few. Indices grow within a
@@ -75,7 +75,7 @@ def _step(dense: Dense, fps: float) -> float:
 
 
 def _whole(num_frames: int, whole: Whole, num_clips: int, rng: np.random.Generator | None) -> Indices:
-    length = whole.num_frames
+    length = num_frames if whole.draw == "resize" else whole.num_frames
     if rng is not None and whole.draw == "random":
         draws = [rng.choice(num_frames, length, replace=num_frames < length) for _ in range(num_clips)]
         return np.sort(np.stack(draws), axis=1).astype(np.int64)

@@ -8,9 +8,11 @@ not finite, or all its coordinates are 0; absent joints take part in nothing and
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+import scipy.ndimage
 
 from harbench.errors import RecipeError
 from harbench.frames.transforms import Draw
@@ -28,26 +30,52 @@ class Layout:
     """2 or 3; a further channel is a confidence."""
     pairs: tuple[tuple[int, int], ...]
     """Left and right joints that a flip exchanges, 0-based."""
+    parents: tuple[int, ...]
+    """Of every joint, its neighbour nearer the trunk; the root is its own. Bones and graphs follow from it."""
 
 
 LAYOUTS = {
-    15: Layout("JHMDB-15", 2, ((3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14))),
-    17: Layout("COCO-17", 2, ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16))),
-    25: Layout(
-        "NTU-25", 3, ((4, 8), (5, 9), (6, 10), (7, 11), (12, 16), (13, 17), (14, 18), (15, 19), (21, 23), (22, 24))
+    15: Layout(
+        "JHMDB-15",
+        2,
+        ((3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14)),
+        (1, 1, 0, 0, 0, 1, 1, 3, 4, 5, 6, 7, 8, 9, 10),
     ),
-    33: Layout("MediaPipe-33", 3, ((1, 4), (2, 5), (3, 6), *((left, left + 1) for left in (7, 9, *range(11, 33, 2))))),
+    17: Layout(
+        "COCO-17",
+        2,
+        ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16)),
+        (0, 0, 0, 1, 2, 0, 0, 5, 6, 7, 8, 5, 6, 11, 12, 13, 14),
+    ),
+    25: Layout(
+        "NTU-25",
+        3,
+        ((4, 8), (5, 9), (6, 10), (7, 11), (12, 16), (13, 17), (14, 18), (15, 19), (21, 23), (22, 24)),
+        (1, 20, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, 20, 22, 7, 24, 11),
+    ),
+    33: Layout(
+        "MediaPipe-33",
+        3,
+        ((1, 4), (2, 5), (3, 6), *((left, left + 1) for left in (7, 9, *range(11, 33, 2)))),
+        (0, 0, 1, 2, 0, 4, 5, 3, 6, 0, 0, 0, 0, 11, 12, 13, 14, 15, 16, 15, 16, 15, 16, 11, 12, *range(23, 29), 27, 28),
+    ),
 }
-"""By number of joints: puppet joints of JHMDB, COCO keypoints, Kinect v2 (shahroudy/NTURGB-D), BlazePose landmarks."""
+"""By number of joints: puppet joints of JHMDB, COCO keypoints, Kinect v2 (shahroudy/NTURGB-D), BlazePose landmarks.
+The trees of Kinect v2 and COCO are those of ST-GCN's and PYSKL's graphs; the others follow the limbs."""
 
 
 def check_joints(shape: tuple[int, ...], config: InputConfig) -> None:
     """Refuse what the joints of a data set cannot do, before anything is trained.
 
     Raises:
-        RecipeError: a flip of joints whose left and right are not known.
+        RecipeError: a flip of joints whose left and right are not known, or bones of an unknown tree.
     """
     joints = shape[-2]
+    if config.features.startswith("bone") and joints not in LAYOUTS:
+        raise RecipeError(
+            f"input.features: {config.features}, but how {joints} joints are connected is not known; set "
+            "input.features=joint or joint_motion"
+        )
     if config.augment.flip > 0 and joints not in LAYOUTS:
         known = ", ".join(f"{number} ({layout.name})" for number, layout in LAYOUTS.items())
         raise RecipeError(
@@ -58,7 +86,7 @@ def check_joints(shape: tuple[int, ...], config: InputConfig) -> None:
 
 def train_joints(joints: Floats, config: InputConfig, drawn: Draw, rng: np.random.Generator) -> Floats:
     """Normalised and augmented clip, float32 `[C, T, V, M]`, from `[T, M, V, C]`: rotated, flipped, then noised."""
-    bodies = _choose(joints, config.bodies)
+    bodies = _bodies(joints, config)
     points, present = _split(bodies)
     centre, size = _frame_of(points, present, config.center)
     points = _rotate(points - centre, config.augment.rotate * (2 * drawn.angle - 1))
@@ -70,17 +98,60 @@ def train_joints(joints: Floats, config: InputConfig, drawn: Draw, rng: np.rando
     points = points / size
     if config.augment.noise > 0:
         points += rng.normal(0, config.augment.noise, points.shape)
-    return _join(points if config.center else points + centre, present, confidence)
+    return _join(points if config.center else points + centre, present, confidence, config.features)
 
 
 def eval_joints(joints: Floats, config: InputConfig) -> Floats:
     """Normalised clip, float32 `[C, T, V, M]`, from `[T, M, V, C]`."""
-    bodies = _choose(joints, config.bodies)
+    bodies = _bodies(joints, config)
     points, present = _split(bodies)
     if config.center:
         centre, size = _frame_of(points, present, True)
         points = (points - centre) / size
-    return _join(points, present, bodies[..., points.shape[-1] :])
+    return _join(points, present, bodies[..., points.shape[-1] :], config.features)
+
+
+def resize_tracks(joints: Floats, length: int) -> Floats:
+    """`[T, M, V, C]` to `length` frames: a median over three frames, then cubic splines through every track.
+
+    As DD-Net prepares its sequences (`scipy.ndimage.zoom`, first and last frames coincide). A joint is absent from a
+    new frame where it was absent from the nearest old one, and gaps are bridged so that no track bends towards zero.
+    """
+    frames = len(joints)
+    _, present = _split(joints)
+    filled = _bridged(joints, present)
+    if frames > 2:  # the ends count twice; zeros outside, as in the public port, would pull them in
+        padded = np.concatenate([filled[:1], filled, filled[-1:]])
+        filled = np.median(np.stack([padded[:-2], padded[1:-1], padded[2:]]), axis=0)
+    resized = np.tensordot(_spline(frames, length), filled, axes=1)
+    nearest = np.round(np.linspace(0, frames - 1, length)).astype(np.int64)
+    return np.where(present[nearest], resized, 0).astype(np.float32)
+
+
+@cache
+def _spline(frames: int, length: int) -> npt.NDArray[np.float64]:
+    """Matrix `[length, frames]` of `zoom`, which is linear in the values: computed once, applied to all tracks."""
+    weights: npt.NDArray[np.float64] = scipy.ndimage.zoom(np.eye(frames), (length / frames, 1), order=3)
+    return weights
+
+
+def _bridged(joints: Floats, present: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Tracks with straight lines over gaps, held before the first and after the last sight."""
+    tracks = np.where(present, joints, 0).astype(np.float64)
+    time = np.arange(len(tracks))
+    for body, joint in np.argwhere(~present[..., 0].all(axis=0) & present[..., 0].any(axis=0)):
+        seen = present[:, body, joint, 0]
+        for channel in range(tracks.shape[-1]):
+            track = tracks[:, body, joint, channel]
+            track[:] = np.interp(time, time[seen], track[seen])
+    return tracks
+
+
+def _bodies(joints: Floats, config: InputConfig) -> Floats:
+    """The bodies kept, in as many frames as the clip is to have."""
+    chosen = _choose(joints, config.bodies)
+    whole = config.clip.whole
+    return resize_tracks(chosen, whole.num_frames) if whole and whole.draw == "resize" else chosen
 
 
 def _choose(joints: Floats, bodies: int) -> Floats:
@@ -140,7 +211,17 @@ def _flipped(joints: int) -> npt.NDArray[np.int64]:
     return order
 
 
-def _join(points: npt.NDArray[np.float64], present: npt.NDArray[np.bool_], confidence: Floats) -> Floats:
-    """`[C, T, V, M]` with zeros for absent joints."""
+def _join(points: npt.NDArray[np.float64], present: npt.NDArray[np.bool_], confidence: Floats, features: str) -> Floats:
+    """`[C, T, V, M]` of these features, with zeros where a joint that they need is absent.
+
+    The streams of 2s-AGCN (Shi et al., CVPR 2019): a bone is a joint less its parent, motion the next frame less this
+    one, so the last frame has none. A confidence stays that of the joint.
+    """
+    if features.startswith("bone"):
+        parents = list(LAYOUTS[points.shape[2]].parents)
+        points, present = points - points[:, :, parents], present & present[:, :, parents]
+    if features.endswith("motion"):
+        after = np.minimum(np.arange(len(points)) + 1, len(points) - 1)
+        points, present = points[after] - points, present & present[after]
     joined = np.where(present, np.concatenate([points, confidence], axis=-1), 0)
     return np.ascontiguousarray(joined.transpose(3, 0, 2, 1), dtype=np.float32)

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from harbench.errors import RecipeError
+
 
 class DropoutLinear(nn.Linear):
     """Dropout, then a linear layer, under the state-dict keys of a plain linear layer: published weights still fit."""
@@ -36,3 +38,14 @@ class PerFrame(nn.Module):
         batch, time = frames.shape[0], frames.shape[2]
         logits: torch.Tensor = self.net(frames.transpose(1, 2).flatten(0, 1))
         return logits.view(batch, time, -1).mean(1)
+
+
+def check_joints(poses: torch.Tensor, features: tuple[int, int, int]) -> None:
+    """RecipeError unless `poses` `[B, C, T, V, M]` have the (channels, joints, bodies) that a model was built for."""
+    channels, _, joints, bodies = poses.shape[1:]
+    if (channels, joints, bodies) != features:
+        raise RecipeError(
+            f"the model expects {features[0]} channels x {features[1]} joints x {features[2]} bodies; the input has "
+            f"{channels} x {joints} x {bodies}:  --set model.args.channels={channels} "
+            f"--set model.args.joints={joints} --set model.args.bodies={bodies}"
+        )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from harbench.errors import RecipeError
-from harbench.models.layers import DropoutLinear, PerFrame
+from harbench.models.layers import DropoutLinear, PerFrame, check_joints
 
 
 class CnnLstm(nn.Module):
@@ -35,7 +34,7 @@ class CnnLstm(nn.Module):
 
     def forward(self, poses: torch.Tensor) -> torch.Tensor:
         """`[B, C, T, V, M]` to logits `[B, K]`."""
-        _check(poses, self.features)
+        check_joints(poses, self.features)
         steps = poses.permute(0, 1, 3, 4, 2).flatten(1, 3)  # [B, C * V * M, T]
         sequence = self.convolutions(steps).transpose(1, 2)
         sequence = self.dropout(self.lstm1(sequence)[0])
@@ -64,7 +63,7 @@ class PoseMlp(nn.Module):
 
     def forward(self, poses: torch.Tensor) -> torch.Tensor:
         """`[N, C, V, M]` to logits `[N, K]`."""
-        _check(poses.unsqueeze(2), self.features)
+        check_joints(poses.unsqueeze(2), self.features)
         logits: torch.Tensor = self.head(self.hidden(poses.flatten(1)))
         return logits
 
@@ -83,13 +82,3 @@ def pose_mlp(
 ) -> nn.Module:
     """A baseline that cannot see motion: every pose is classified alone and the logits are averaged over the frames."""
     return PerFrame(PoseMlp(num_classes, (channels, joints, bodies), width, dropout))
-
-
-def _check(poses: torch.Tensor, features: tuple[int, int, int]) -> None:
-    channels, _, joints, bodies = poses.shape[1:]
-    if (channels, joints, bodies) != features:
-        raise RecipeError(
-            f"the model expects {features[0]} channels x {features[1]} joints x {features[2]} bodies; the input has "
-            f"{channels} x {joints} x {bodies}:  --set model.args.channels={channels} "
-            f"--set model.args.joints={joints} --set model.args.bodies={bodies}"
-        )

@@ -79,10 +79,13 @@ class Segments(Part):
 
 
 class Whole(Part):
-    """`num_frames` over the whole range: evenly (`linspace`) or sorted random draws (`random`, in training only)."""
+    """`num_frames` over the whole range: evenly (`linspace`) or sorted random draws (`random`, in training only).
+
+    `resize` is for poses only: every frame is read and the tracks are interpolated to `num_frames`, as DD-Net does.
+    """
 
     num_frames: Positive
-    draw: Literal["linspace", "random"] = "linspace"
+    draw: Literal["linspace", "random", "resize"] = "linspace"
 
 
 class Uniform(Part):
@@ -159,6 +162,8 @@ class InputConfig(Part):
     """Poses only: M, bodies kept."""
     center: bool = True
     """Poses only: subtract the mean joint and divide by the body's size, per clip."""
+    features: Literal["joint", "bone", "joint_motion", "bone_motion"] = "joint"
+    """Poses only: joints, vectors to them from their neighbour nearer the trunk, or differences of either in time."""
 
     @model_validator(mode="after")
     def _crop_fits(self) -> InputConfig:

@@ -89,6 +89,8 @@ class Recipe(Part):
         clip, clips = self.input.clip, self.eval.clips
         if clip.uniform and clip.uniform.n != clips:
             raise ValueError(f"input.clip.uniform.n: {clip.uniform.n} is as many clips, but eval.clips is {clips}")
+        if clip.whole and clip.whole.draw == "resize" and self.data.cache.stream != "pose":
+            raise ValueError("input.clip.whole.draw: resize interpolates joints, so data.cache.stream must be pose")
         if clip.whole and clips > 1:
             raise ValueError(f"eval.clips: {clips}, but a whole clip spans its range, so there is only one")
         return self

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from harbench.errors import RecipeError
-from harbench.frames.skeletons import LAYOUTS, check_joints, eval_joints, train_joints
+from harbench.frames.skeletons import LAYOUTS, Layout, check_joints, eval_joints, resize_tracks, train_joints
 from harbench.frames.transforms import Draw
-from harbench.recipe import InputConfig
+from harbench.recipe import AugmentConfig, ClipConfig, InputConfig, Whole
 
 STILL = Draw(*[0.5] * 10)
 RNG = np.random.default_rng
@@ -131,3 +131,70 @@ def test_a_flip_of_unknown_joints_is_refused() -> None:
         check_joints((9, 1, 14, 2), config(flip=0.5))
     check_joints((9, 1, 14, 2), config())
     check_joints((9, 1, 17, 3), config(flip=0.5))
+
+
+def test_resized_tracks_are_scipys_zoom_of_the_median_filtered_ones() -> None:
+    from scipy.ndimage import zoom
+    from scipy.signal import medfilt
+
+    tracks = np.random.default_rng(0).normal(1, 0.1, (21, 2, 15, 2)).astype(np.float32)
+    resized = resize_tracks(tracks, 32)
+    assert resized.shape == (32, 2, 15, 2)
+    for body, joint, channel in ((0, 0, 0), (1, 14, 1), (0, 7, 1)):
+        track = np.pad(tracks[:, body, joint, channel].astype(np.float64), 1, mode="edge")
+        expected = zoom(medfilt(track, 3)[1:-1], 32 / 21)
+        np.testing.assert_allclose(resized[:, body, joint, channel], expected, atol=1e-5)
+
+
+def test_an_absent_joint_bends_no_track_and_stays_absent() -> None:
+    tracks = np.full((10, 1, 15, 2), 5.0, np.float32)
+    tracks[4:7, 0, 3] = 0
+    resized = resize_tracks(tracks, 19)
+    np.testing.assert_allclose(resized[:, 0, 4], 5.0, rtol=1e-6)
+    gap = (resized[:, 0, 3] == 0).all(axis=1)
+    assert 3 < gap.sum() < 8
+    np.testing.assert_allclose(resized[~gap, 0, 3], 5.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_short_tracks_are_resized_too(frames: int) -> None:
+    assert np.isfinite(resize_tracks(np.ones((frames, 1, 4, 2), np.float32), 32)).all()
+
+
+@pytest.mark.parametrize(("joints", "layout"), LAYOUTS.items())
+def test_the_joints_of_a_layout_hang_together_and_mirror(joints: int, layout: Layout) -> None:
+    parents = layout.parents
+    assert len(parents) == joints
+    for start in range(joints):
+        seen = start
+        for _ in range(joints):
+            seen = parents[seen]
+        assert parents[seen] == seen, "every joint leads to the root"
+    assert sum(parent == joint for joint, parent in enumerate(parents)) == 1
+    mirror = {a: b for pair in layout.pairs for a, b in (pair, pair[::-1])}
+    if joints in (15, 17):  # the trunk of the others is not symmetric: a mouth corner or hip hangs on one side
+        assert all(parents[mirror.get(j, j)] == mirror.get(parents[j], parents[j]) for j in range(joints))
+
+
+def test_bones_and_motion() -> None:
+    joints = np.random.default_rng(1).normal(size=(6, 1, 15, 2)).astype(np.float32)
+    joints[2, 0, 3] = 0
+
+    def features(name: str) -> np.ndarray:
+        clip = ClipConfig(whole=Whole(num_frames=6))
+        return eval_joints(joints, InputConfig(clip=clip, center=False, features=name))[..., 0]
+
+    raw, bone, motion, both = (features(n) for n in ("joint", "bone", "joint_motion", "bone_motion"))
+    np.testing.assert_allclose(bone[:, 0, 13], raw[:, 0, 13] - raw[:, 0, 9], atol=1e-6)
+    assert (bone[:, :, 1] == 0).all(), "the root has no bone"
+    assert (bone[:, 2, [3, 7]] == 0).all(), "nor has a joint whose end is absent"
+    np.testing.assert_allclose(motion[:, 0], raw[:, 1] - raw[:, 0], atol=1e-6)
+    assert (motion[:, -1] == 0).all()
+    assert (motion[:, 1:3, 3] == 0).all()
+    np.testing.assert_allclose(both[:, 0, 14], bone[:, 1, 14] - bone[:, 0, 14], atol=1e-6)
+
+
+def test_bones_of_an_unknown_tree_are_refused() -> None:
+    config = InputConfig(clip=ClipConfig(whole=Whole(num_frames=4)), features="bone", augment=AugmentConfig(flip=0))
+    with pytest.raises(RecipeError, match="how 9 joints are connected is not known"):
+        check_joints((4, 1, 9, 2), config)
