@@ -26,7 +26,7 @@ BLOCK = 64
 """Media a block, in official order."""
 Size = TypeVar("Size", int, "npt.NDArray[np.int64]")
 _RECORD = 512
-_END = bytes(2 * _RECORD)
+END = bytes(2 * _RECORD)
 """A tar ends with two empty records; the next append overwrites them."""
 
 
@@ -115,19 +115,21 @@ def _whole_lines(folder: Path, block: int) -> list[tuple[Entry, int]]:
     position = 0
     for line in content.splitlines(keepends=True):
         position += len(line)
-        entry = _parse(line) if line.endswith(b"\n") else None
+        entry = parse_line(line) if line.endswith(b"\n") else None
         if entry is None or entry.end > length:
             break
         found.append((entry, position))
     return found
 
 
-def _line(entry: Entry) -> bytes:
+def index_line(entry: Entry) -> bytes:
+    """An entry as its line of the index, CRC-32 and line end included."""
     content = json.dumps(asdict(entry), ensure_ascii=True, separators=(",", ":")).encode()
     return content + b" %08x\n" % zlib.crc32(content)
 
 
-def _parse(line: bytes) -> Entry | None:
+def parse_line(line: bytes) -> Entry | None:
+    """The entry of a line of the index; None when a byte of it is not what was written."""
     content, _, check = line.rstrip(b"\n").rpartition(b" ")
     if check != b"%08x" % zlib.crc32(content):
         return None
@@ -164,12 +166,12 @@ class BlockWriter:
                 header, crc = _write_member(tar, name, content, crc)
                 sizes.append(len(content))
             end = tar.tell()
-            tar.write(_END)
+            tar.write(END)
             tar.flush()
             os.fsync(tar.fileno())
         entry = Entry(media=media, start=self._end + header, header=header, sizes=tuple(sizes), crc=crc, **facts)  # type: ignore[arg-type]
         with open(self._index_path, "ab") as index:
-            index.write(_line(entry))
+            index.write(index_line(entry))
             index.flush()
             os.fsync(index.fileno())
         self.entries[media], self._end = entry, end
