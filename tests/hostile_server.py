@@ -39,6 +39,7 @@ class HostileServer:
         handler = type("Handler", (_Handler,), {"owner": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
+        self._server.handle_error = lambda *_: None  # clients are killed here; that is no news
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> HostileServer:
