@@ -8,12 +8,13 @@ from pathlib import Path
 
 from harbench import places
 from harbench.errors import ArchiveError, MediaError
+from harbench.ingest.archives import is_archive
 from harbench.ingest.boxes import read_boxes, save_boxes
 from harbench.ingest.download import can_fetch, drop_damaged, fetch_archives, verify_archives
 from harbench.ingest.match import link_media, linked_media, match_media
 from harbench.ingest.render.archive import render_archives
 from harbench.ingest.transfer import FetchConfig
-from harbench.ingest.unpack import is_archive, unpack
+from harbench.ingest.unpack import unpack
 from harbench.records import DatasetSpec, MediaMatch, SplitTable, Track, silent
 
 log = logging.getLogger(__name__)

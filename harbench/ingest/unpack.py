@@ -1,178 +1,256 @@
-"""Archives to folders: every member checked before it is written, every folder whole or absent.
+"""Archives to folders: every member checked before one is written, every folder whole or absent.
 
 An archive `name.zip` becomes the folder `<dest>/name`. Members go to a hidden neighbour, which gets its own name last.
-What a killed extraction left is kept where its checksum holds, and a finished one is a no-op. Names are data: no shell,
-no glob.
+What a killed extraction left is kept where its checksum holds, and a finished one is a no-op. An archive of archives
+(HMDB51: a RAR of 51 RARs) is opened in two stages, and each inner one is removed once its folder is whole. Names are
+data: no shell, no glob, nothing on a command line.
 """
 
 from __future__ import annotations
 
 import json
-import lzma
+import logging
 import os
 import shutil
-import stat
-import tarfile
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import TypeVar
 
 from harbench.errors import ArchiveError
-from harbench.files import replacing
+from harbench.files import write_text
+from harbench.ingest.archives import DAMAGE, RARS, TARS, folder_name, open_archive
+from harbench.ingest.members import (
+    MARK,
+    Member,
+    OpenArchive,
+    checksum,
+    holds,
+    intact,
+    refuse_bombs,
+    refuse_collisions,
+    unfolded_limit,
+)
+from harbench.ingest.rar import is_later_volume
 from harbench.records import DatasetSpec, Track, silent
 
-ZIPS = (".zip", ".npz")
-"""An .npz is a zip of .npy members."""
-TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
-RARS = (".rar",)
-_ORIGIN = ".archive.json"
-_BOMB_RATIO, _BOMB_SLACK = 200, 1 << 30
-"""An archive that unfolds to more than 200 times its size and a gigabyte is refused: media do not compress."""
+_INNER = (".zip", *TARS, *RARS)
+"""What is opened when it comes out of another archive; an .npz is a file of poses there."""
+P = TypeVar("P", Path, PurePosixPath)
+_LOG = logging.getLogger(__name__)
+
+
+def unpack(
+    spec: DatasetSpec,
+    archives: Sequence[Path],
+    dest: Path,
+    *,
+    recheck: bool = False,
+    allow_damaged: bool = False,
+    track: Track = silent,
+) -> list[Path]:
+    """Extract `archives` of a data set into folders under `dest` and return these, in order.
+
+    `recheck` looks at a finished folder again and extracts only what is missing or not what the archive says.
+    `allow_damaged` logs damaged members and goes on without them; the next call tries these again.
+
+    Raises:
+        ArchiveError: an archive is missing, damaged, lacks a volume, is encrypted, of a kind that cannot be read, holds
+            a member that would leave the folder (absolute, `..`, a link), or unfolds beyond all bounds or the free disk.
+            Nothing is left outside. Damaged members are named; the others are kept, so only those are extracted later.
+    """
+    job = _Job(spec, recheck, allow_damaged, track)
+    return [_unpack_one(job, archive, dest, _about(archive)) for archive in archives]
 
 
 @dataclass(frozen=True)
-class Member:
-    """One file in an archive."""
+class _Job:
+    """What holds for an archive and for those inside it."""
 
-    path: PurePosixPath
-    size: int
-    open: Callable[[], IO[bytes]]
-    """Reads the content; a bad checksum is an error at its end."""
-    crc: int | None
-    """CRC-32 of the content where the archive says it (zip)."""
-
-
-def is_archive(path: Path) -> bool:
-    """Whether the name is that of an archive that harbench knows."""
-    return path.name.lower().endswith((*ZIPS, *TARS, *RARS))
+    spec: DatasetSpec
+    recheck: bool
+    allow_damaged: bool
+    track: Track
+    limit: int | None = None
+    """Bytes that an archive inside another may unfold to; None: an archive of the user's, whose own size decides."""
 
 
-def folder_name(archive: Path) -> str:
-    """`UCF101.tar.gz` -> `UCF101`."""
-    lower = archive.name.lower()
-    suffix = next((each for each in (*TARS, *ZIPS, *RARS) if lower.endswith(each)), "")
-    return archive.name[: len(archive.name) - len(suffix)]
-
-
-def unpack(spec: DatasetSpec, archives: Sequence[Path], dest: Path, *, track: Track = silent) -> list[Path]:
-    """Extract `archives` of a data set into folders under `dest` and return these, in order.
-
-    Raises:
-        ArchiveError: an archive is missing, damaged, encrypted, of a kind that cannot be read, holds a member that
-            would leave the folder (absolute, `..`, a link), or unfolds beyond all bounds. Nothing is left outside.
-    """
-    return [_unpack_one(spec, archive, dest, track) for archive in archives]
-
-
-def _unpack_one(spec: DatasetSpec, archive: Path, dest: Path, track: Track) -> Path:
+def _unpack_one(job: _Job, archive: Path, dest: Path, about: str) -> Path:
     if not archive.is_file():
-        raise ArchiveError(f"there is no archive {archive}; give the path of a downloaded archive of {spec.title}")
+        raise ArchiveError(f"there is no archive {archive}; give the path of a downloaded archive of {job.spec.title}")
     target = dest / folder_name(archive)
-    about = archive.stat()
-    origin = json.dumps({"archive": archive.name, "size": about.st_size, "mtime": about.st_mtime_ns})
-    if (target / _ORIGIN).is_file() and (target / _ORIGIN).read_text(encoding="utf-8") == origin:
+    if _mark(target) == about and not job.recheck:
         return target
-    unfinished = dest / f".{target.name}.part"
-    with _members(archive) as members:
-        _refuse_bombs(archive, members)
-        for member in track(members, f"unpacking {archive.name}", len(members)):
-            _extract(archive, member, unfinished)
+    unfinished = dest / _part(target).name
+    with open_archive(archive) as opened:
+        members = opened.members
+        limit = unfolded_limit(job.spec, opened.packed) if job.limit is None else job.limit
+        refuse_collisions(archive, members)
+        refuse_bombs(archive, members, limit)
+        inner = _inner_archives(members) if job.limit is None else {}
+        inside = replace(job, track=silent, limit=limit - sum(each.size for each in members))
+        _take_up(target, unfinished)
+        _remove_strangers(unfinished, members, inner)
+        wanted = [each for each in members if not _is_done(job, unfinished, each, inner)]
+        _need_space(archive, wanted, dest)
+
+        def unpack_inner(member: Member) -> str:
+            return _unpack_inner(inside, unfinished, member) if member in inner else ""
+
+        damaged = _extract(archive, opened, wanted, unfinished, unpack_inner, job.track)
     unfinished.mkdir(parents=True, exist_ok=True)
-    os.sync()
-    with replacing(unfinished / _ORIGIN) as handle:
-        handle.write(origin)
-    if target.exists():
-        shutil.rmtree(target)
+    if damaged and not job.allow_damaged:
+        raise ArchiveError(_damage(archive, damaged, len(members), unfinished))
+    if damaged:
+        _LOG.warning(_damage(archive, damaged, len(members), target))
+    else:
+        os.sync()
+        write_text(unfinished / MARK, about)
     os.replace(unfinished, target)
     return target
 
 
-@contextmanager
-def _members(archive: Path) -> Iterator[list[Member]]:
-    """The checked file members of an archive, which stays open meanwhile."""
-    lower = archive.name.lower()
+def _unpack_inner(job: _Job, folder: Path, member: Member) -> str:
+    """The second stage: open an archive that came out of another, and remove it. Returns what is wrong with it."""
+    archive, about = folder / member.path, _about_inner(member)
     try:
-        if lower.endswith(ZIPS):
-            with zipfile.ZipFile(archive) as opened:
-                yield [_zip_member(archive, opened, info) for info in opened.infolist() if not info.is_dir()]
-        elif lower.endswith(TARS):
-            with tarfile.open(archive) as opened_tar:
-                yield [_tar_member(archive, opened_tar, info) for info in opened_tar.getmembers() if not info.isdir()]
-        elif lower.endswith(RARS):
-            raise ArchiveError(
-                f"{archive} is a RAR, which this version does not extract; extract it yourself (7z x {archive.name}) "
-                "and give the folder with --from"
-            )
-        else:
-            raise ArchiveError(f"{archive} is not an archive that harbench knows ({', '.join((*ZIPS, *TARS, *RARS))})")
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as error:
-        raise ArchiveError(f"{archive} is damaged ({error}); download it again") from None
+        inside = _unpack_one(job, archive, archive.parent, about)
+    except ArchiveError as error:
+        return str(error)
+    finally:
+        archive.unlink()
+    return "" if _mark(inside) == about else "some of its members are damaged"
 
 
-def _zip_member(archive: Path, opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
-    if stat.S_ISLNK(info.external_attr >> 16):
-        raise _hostile(archive, info.filename, "is a link")
-    if info.flag_bits & 1:
-        raise ArchiveError(f"{archive}: {info.filename} is encrypted; extract it yourself and say --from DIR")
-    path = _safe(archive, info.filename.replace("\\", "/"))
-    return Member(path, info.file_size, partial(opened.open, info), info.CRC)
+def _is_done(job: _Job, unfinished: Path, member: Member, inner: Mapping[Member, PurePosixPath]) -> bool:
+    """Whether an earlier attempt has this member whole. Inner archives are gone once their folders are marked."""
+    if member in inner:
+        return not job.recheck and _mark(unfinished / inner[member]) == _about_inner(member)
+    return intact(member, unfinished / member.path)
 
 
-def _tar_member(archive: Path, opened: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
-    if not info.isreg():
-        raise _hostile(archive, info.name, "is a link or a device")
-
-    def content() -> IO[bytes]:
-        stream = opened.extractfile(info)
-        assert stream is not None  # a regular file has content
-        return stream
-
-    return Member(_safe(archive, info.name), info.size, content, None)
+def _part(folder: P) -> P:
+    """The hidden neighbour of a folder, which it is while it is unfinished."""
+    return folder.with_name(f".{folder.name}.part")
 
 
-def _safe(archive: Path, name: str) -> PurePosixPath:
-    """The member's path if it stays inside the folder."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name or ":" in path.parts[0][1:2]:
-        raise _hostile(archive, name, "would leave the folder it is extracted to")
-    return path
+def _about(archive: Path) -> str:
+    """What a finished folder remembers of its archive."""
+    with suppress(FileNotFoundError):
+        about = archive.stat()
+        return json.dumps({"archive": archive.name, "size": about.st_size, "mtime": about.st_mtime_ns})
+    return ""
 
 
-def _hostile(archive: Path, name: str, why: str) -> ArchiveError:
-    return ArchiveError(f"{archive}: the member {name!r} {why}; nothing was extracted. Do not trust this archive")
+def _about_inner(member: Member) -> str:
+    return json.dumps({"archive": member.path.name, "size": member.size, "crc": member.crc})
 
 
-def _refuse_bombs(archive: Path, members: Sequence[Member]) -> None:
-    total, packed = sum(member.size for member in members), archive.stat().st_size
-    if total > _BOMB_RATIO * packed + _BOMB_SLACK:
+def _mark(folder: Path) -> str:
+    with suppress(OSError):
+        return (folder / MARK).read_text(encoding="utf-8")
+    return "-"
+
+
+def _take_up(target: Path, unfinished: Path) -> None:
+    """Go on from what is there: a broken-off extraction, or else a folder that is to be looked at again."""
+    if target.exists() and unfinished.exists():
+        shutil.rmtree(target)
+    if target.exists():
+        (target / MARK).unlink(missing_ok=True)
+        os.replace(target, unfinished)
+
+
+def _inner_archives(members: Sequence[Member]) -> dict[Member, PurePosixPath]:
+    """The archives in an archive, and the folder of each. One that lies beside its extracted folder is a file as others."""
+    taken = {parent for member in members for parent in member.path.parents}
+    inner: dict[Member, PurePosixPath] = {}
+    for member in members:
+        name = member.path.name
+        if name.lower().endswith(_INNER) and not name.startswith(".") and not is_later_volume(Path(name)):
+            folder = member.path.with_name(folder_name(Path(name)))
+            if folder not in taken:
+                taken.add(folder)
+                inner[member] = folder
+    return inner
+
+
+def _remove_strangers(unfinished: Path, members: Sequence[Member], inner: Mapping[Member, PurePosixPath]) -> None:
+    """Files that are no members come from another archive of that name. Inner archives look after their own folders."""
+    known = {str(unfinished / member.path) for member in members}
+    theirs = {str(unfinished / each) for folder in inner.values() for each in (folder, _part(folder))}
+    for folder, subfolders, names in os.walk(unfinished):
+        subfolders[:] = [name for name in subfolders if os.path.join(folder, name) not in theirs]
+        for name in names:
+            if os.path.join(folder, name) not in known:
+                Path(folder, name).unlink()
+
+
+def _extract(
+    archive: Path,
+    opened: OpenArchive,
+    wanted: Sequence[Member],
+    folder: Path,
+    unpack_inner: Callable[[Member], str],
+    track: Track,
+) -> dict[str, str]:
+    """Write the wanted members; returns the damaged ones, each with the reason in the words of who found it."""
+    damaged: dict[str, str] = {}
+
+    def write(member: Member, content: Iterator[bytes]) -> bool:
+        path = folder / member.path
+        try:
+            _save(member, content, path)
+        except DAMAGE as error:
+            path.unlink(missing_ok=True)
+            damaged[str(member.path)] = str(error) or type(error).__name__
+            return False
+        damaged.pop(str(member.path), None)
+        if trouble := unpack_inner(member):
+            damaged[str(member.path)] = trouble
+        return True
+
+    for _ in track(opened.read(wanted, write), f"unpacking {archive.name}", len(wanted)):
+        pass
+    return damaged
+
+
+def _save(member: Member, content: Iterator[bytes], path: Path) -> None:
+    """Write one member; raises BadZipFile when it is not what the archive's listing says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found, size = checksum(member), 0
+    with open(path, "wb") as handle:
+        for block in content:
+            size += len(block)
+            if size > member.size:
+                break
+            found.update(block)
+            handle.write(block)
+    if not holds(member, size, found):
+        what = "its checksum does not hold" if size == member.size else f"{size} of {member.size} bytes"
+        raise zipfile.BadZipFile(what)
+
+
+def _need_space(archive: Path, wanted: Sequence[Member], dest: Path) -> None:
+    existing = next(folder for folder in (dest, *dest.absolute().parents) if folder.exists())
+    needed, free = sum(member.size for member in wanted), shutil.disk_usage(existing).free
+    if needed > free:
         raise ArchiveError(
-            f"{archive} ({packed} bytes) would unfold to {total} bytes, more than {_BOMB_RATIO} times its size; "
-            "nothing was extracted. Do not trust this archive"
+            f"{archive} unfolds to {needed / 1e9:.1f} GB, and only {free / 1e9:.1f} GB are free at {existing}; "
+            "make room there, or choose another --home"
         )
-    free = shutil.disk_usage(archive.parent).free
-    if total > free:
-        raise ArchiveError(f"{archive} unfolds to {total / 1e9:.1f} GB, and only {free / 1e9:.1f} GB are free there")
 
 
-def _extract(archive: Path, member: Member, folder: Path) -> None:
-    """Write one member, unless an earlier attempt already has it whole."""
-    target = folder / member.path
-    if target.is_file() and target.stat().st_size == member.size and zlib.crc32(target.read_bytes()) == member.crc:
-        return
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with member.open() as source, open(target, "wb") as handle:
-            shutil.copyfileobj(source, handle, 1 << 20)
-            if handle.tell() != member.size:
-                raise zipfile.BadZipFile(f"{handle.tell()} of {member.size} bytes")
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as error:
-        raise ArchiveError(
-            f"{archive}: the member {str(member.path)!r} is damaged ({error}); download it again"
-        ) from None
-    except NotImplementedError as error:
-        raise ArchiveError(f"{archive}: the member {str(member.path)!r} cannot be extracted ({error})") from None
+def _damage(archive: Path, damaged: dict[str, str], total: int, kept: Path) -> str:
+    shown = [f"  {name!r}: {reason}" for name, reason in list(damaged.items())[:10]]
+    return "\n".join(
+        [
+            f"{archive}: {len(damaged)} of its {total} members are damaged:",
+            *shown,
+            *(["  ..."] if len(damaged) > len(shown) else []),
+            f"The others are kept in {kept}. Download the archive again and repeat the command: only the damaged "
+            "members are extracted then; or add --allow-missing to go on without them.",
+        ]
+    )
