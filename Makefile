@@ -5,10 +5,10 @@ READY := .venv/.ready
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test accept lint types clean
+.PHONY: help run test accept accept-prepare lint types clean
 
 help:  ## Show this help
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-8s %s\n' "$$name" "$$what"; done
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
 
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -27,6 +27,9 @@ test: $(READY) lint types  ## All checks: lint, types, tests with coverage (offl
 
 accept: $(READY)  ## Measure whether `sample` still tells models apart (minutes; not part of `make test`)
 	@$(BIN)/python tests/acceptance/sample_acceptance.py
+
+accept-prepare: $(READY)  ## Whole data sets from a server and a machine that misbehave (minutes; ARGS="--fraction 0.02")
+	@$(BIN)/python tests/acceptance/prepare_acceptance.py $(ARGS)
 
 lint: $(READY)  ## ruff: style, banned imports, layer rules of single files
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .

@@ -86,9 +86,10 @@ def _plain_track(items: Iterable[T], what: str, total: int | None = None, unit: 
         if abs(position - told) >= step and position != length:
             told = position
             if unit == "bytes":
-                rate = (position - first) / max(time.monotonic() - started, 1e-3)
-                left = f", {(length - position) / rate:.0f} s left" if length and rate else ""
-                shown = f"{_of_bytes(position, length)}, {decimal(int(rate))}/s{left}"
+                elapsed = time.monotonic() - started
+                rate = (position - first) / elapsed if elapsed > 0.5 else 0
+                left = f", {decimal(int(rate))}/s, {(length - position) / rate:.0f} s left" if length and rate else ""
+                shown = f"{_of_bytes(position, length)}{left}"
             else:
                 shown = f"{position}{f' of {length}' if length else ''}"
             err.print(f"{what}: {shown}", markup=False, highlight=False)

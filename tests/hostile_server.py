@@ -63,6 +63,10 @@ class HostileServer:
         content = self.contents[path]
         data = content if isinstance(content, bytes) else content.read_bytes()
         self.contents[path] = data[::-1]
+        self.forget(path)
+
+    def forget(self, path: str) -> None:
+        """The content has been replaced: the next ETag is a new one."""
         self._etags.pop(path, None)
 
 

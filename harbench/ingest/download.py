@@ -19,6 +19,7 @@ import httpx
 
 from harbench.errors import ArchiveError, DownloadError
 from harbench.files import locked, sync_folder, write_text
+from harbench.ingest.archives import is_archive
 from harbench.ingest.transfer import (
     FetchConfig,
     begun_from,
@@ -28,7 +29,6 @@ from harbench.ingest.transfer import (
     total_of,
     transfer,
 )
-from harbench.ingest.unpack import is_archive
 from harbench.records import Archive, DatasetSpec, Track, silent
 
 log = logging.getLogger(__name__)
@@ -98,6 +98,7 @@ def archive_groups(spec: DatasetSpec, urls: Sequence[str] = ()) -> list[list[Arc
         for archive in spec.archives
         if not archive.instead_of
     ]
+    given: set[str] = set()
     for text in urls:
         name, separator, url = text.partition("=")
         if not separator or "://" in name:
@@ -107,7 +108,8 @@ def archive_groups(spec: DatasetSpec, urls: Sequence[str] = ()) -> list[list[Arc
             official = next((each for each in group if each.name.casefold() == wanted.casefold()), None)
             if official is not None:
                 group.remove(official)
-                group.insert(0, replace(official, urls=(url,)))
+                group.insert(0, replace(official, urls=(*official.urls, url) if official.name in given else (url,)))
+                given.add(official.name)
                 break
         else:
             if len(groups) != 1 or (name and not is_archive(Path(name))):
@@ -115,6 +117,7 @@ def archive_groups(spec: DatasetSpec, urls: Sequence[str] = ()) -> list[list[Arc
                 raise DownloadError(f"--url {text}: {spec.title} consists of {names}; say --url NAME=URL")
             own = Archive(wanted, (url,)) if is_archive(Path(wanted)) else replace(groups[0][0], urls=(url,))
             groups[0].insert(0, own)
+            given.add(own.name)
     return groups
 
 

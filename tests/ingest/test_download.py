@@ -224,6 +224,8 @@ def test_mirrors_of_the_user(server: HostileServer) -> None:
     assert archive_groups(spec, ["http://me/other%20copy.tar.gz"])[0][0] == Archive(
         "other copy.tar.gz", ("http://me/other%20copy.tar.gz",)
     )
+    several = archive_groups(spec, ["a.zip=http://me/1", "a.zip=http://me/2"])
+    assert several[0][0].urls == ("http://me/1", "http://me/2") and len(several[0]) == 2
     two = spec_of(Archive("a.zip"), Archive("b.zip"))
     assert can_fetch(spec) and not can_fetch(two) and not can_fetch(two, ["http://me/a.zip"])
     assert can_fetch(two, ["http://me/a.zip", "b.zip=http://me/x"])
