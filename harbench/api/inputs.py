@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,8 @@ from harbench.records import DatasetSpec, FrameCache, Sample, SplitTable, Subset
 if TYPE_CHECKING:
     from harbench.frames.clips import ClipDataset
     from harbench.recipe import EvalConfig, Recipe
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,7 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
             f"or go on without them:  --ok-missing {len(missing)}  "
             "(test samples among them count as wrong, and the run is partial)"
         )
+    warn_of_cut_ranges(table.samples, cache)
     boxes = load_boxes(home, recipe.data.dataset) if recipe.data.boxes else None
 
     def clips(rows: tuple[Sample, ...], views: EvalConfig | None) -> ClipDataset:
@@ -133,6 +138,25 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
         missing=missing,
         partial="; ".join(partial_reasons(spec, table, official, cache)),
     )
+
+
+def cut_ranges(samples: Iterable[Sample], cache: FrameCache) -> dict[str, str]:
+    """Sample id -> words, for every frame range that ends beyond what was decoded (KTH's person01_boxing_d4).
+
+    Such a sample is read up to the last frame there is; one that begins beyond it cannot be read, and counts as wrong.
+    """
+    return {
+        sample.sample_id: f"frames {sample.start or 0} to {sample.end - 1}, decoded up to {frames - 1}"
+        for sample in samples
+        if sample.end is not None and sample.media in cache and (frames := cache.info(sample.media).frames) < sample.end
+    }
+
+
+def warn_of_cut_ranges(samples: Iterable[Sample], cache: FrameCache) -> None:
+    """Log the samples of `cut_ranges`."""
+    cut = [f"{sample_id} ({words})" for sample_id, words in cut_ranges(samples, cache).items()]
+    if cut:
+        _LOG.warning("%d samples end before their listed range: %s", len(cut), ", ".join(cut[:10]))
 
 
 def partial_reasons(spec: DatasetSpec, table: SplitTable, official_classes: int, cache: FrameCache) -> list[str]:

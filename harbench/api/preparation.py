@@ -105,7 +105,9 @@ def prepare(
         DownloadError: an archive could not be fetched. ArchiveError: one is damaged, hostile or not the known one.
         CacheError: the disk is too small for the cache, or full.
     """
+    from harbench.api.inputs import warn_of_cut_ranges
     from harbench.datasets.tables import expand_splits, load_spec, load_split
+    from harbench.frames.cache import open_cache
     from harbench.ingest.download import fetched_archives
     from harbench.ingest.local import ingest_local, pose_files
     from harbench.ingest.transfer import FetchConfig
@@ -133,6 +135,8 @@ def prepare(
     if missing and not allow_missing:
         raise MediaError(_missing_message(spec, chosen, wanted, missing))
     report = _cache(spec, {m: present[m] for m in mine if m in present}, cache, folder, home, workers, track)
+    if report.done or report.reused:
+        warn_of_cut_ranges((sample for table in tables for sample in table.samples), open_cache(folder))
     return PrepareReport(
         dataset=name,
         splits=chosen,
