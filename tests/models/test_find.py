@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_models import NEEDS, tiny
 from torch import nn
 
 from harbench.errors import RecipeError
@@ -13,8 +14,6 @@ from harbench.models.find import build_model, find_model, model_names
 from harbench.models.profile import count_flops, count_parameters
 from harbench.recipe import ModelConfig
 
-TINY_ARGS = {"timm_image": {"architecture": "resnet10t"}}
-POSES = {"cnn_lstm", "pose_mlp"}
 OWN = """
 from torch import nn
 
@@ -42,8 +41,10 @@ def test_names_are_found_without_torch() -> None:
 
 @pytest.mark.parametrize("name", model_names())
 def test_every_model_runs_forward_and_backward_and_is_counted(name: str) -> None:
-    model = built(name, **TINY_ARGS.get(name, {}))
-    shape = (3, 8, 17, 1) if name in POSES else (3, 16, 32, 32)
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
+    args, shape = tiny(name)
+    model = built(name, **args)
     assert find_model(name).__doc__, "the docstring names the paper"
     logits = model.train()(torch.randn(2, *shape))
     assert logits.shape == (2, 5)
@@ -70,8 +71,8 @@ def test_a_file_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("name", "args", "words"),
     [
-        ("r3d", {}, "there is no 'r3d'; did you mean 'r3d_18'"),
-        ("xyz", {}, "there are cnn_lstm, "),
+        ("r3d_1", {}, "there is no 'r3d_1'; did you mean 'r3d_18'"),
+        ("xyz", {}, "there are c3d, "),
         ("r3d_18", {"drop": 0.5, "depth": 3}, "model.args.drop: unknown; did you mean 'dropout'"),
         ("r3d_18", {"drop": 0.5, "depth": 3}, "model.args.depth: unknown; did you mean"),
         ("r3d_18", {"depth": 3}, "\nmodel r3d_18 takes dropout=0.0"),

@@ -22,6 +22,9 @@ from harbench.recipe import ModelConfig
         ("resnet34", 1000, (3, 1, 224, 224)),
         ("resnet50", 1000, (3, 1, 224, 224)),
         ("mobilenet_v3_large", 1000, (3, 1, 224, 224)),
+        ("s3d", 400, (3, 16, 224, 224)),
+        ("mvit_v2_s", 400, (3, 16, 224, 224)),
+        ("swin3d_t", 400, (3, 16, 224, 224)),
     ],
 )
 def test_published_counts(name: str, classes: int, shape: tuple[int, ...]) -> None:
@@ -30,6 +33,35 @@ def test_published_counts(name: str, classes: int, shape: tuple[int, ...]) -> No
     published = next(iter(get_model_weights(name))).meta
     assert count_parameters(model) == published["num_params"]
     assert count_flops(model, shape) / 1e9 == pytest.approx(published["_ops"], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "classes", "shape", "millions", "gflops"),
+    [
+        ("slowfast_r50", {"alpha": 4}, 400, (3, 32, 256, 256), 34.57, 65.71),  # PyTorchVideo's model zoo, 8x8
+        ("slowfast_r50", {"alpha": 8}, 400, (3, 32, 256, 256), 34.48, 36.1),  # the paper's table 2, 4x16
+        ("c3d", {}, 101, (3, 16, 112, 112), 78.41, 38.5),  # mmaction2's model zoo
+        ("tsm", {}, 400, (3, 8, 224, 224), 24.3, 33.0),  # the paper's table 2
+        ("ddnet", {"joints": 22, "channels": 3}, 14, (3, 32, 22, 1), 1.82, None),  # the paper's table 3, SHREC
+        ("stgcn", {}, 60, (3, 100, 25, 2), 3.1, None),  # the authors' repository
+        ("resnet_lstm", {}, 101, (3, 16, 112, 112), 12.0, None),  # the origin project
+        ("small_cnn_lstm", {}, 101, (3, 16, 112, 112), 25.8, None),  # the origin project
+    ],
+)
+def test_counts_of_papers(
+    name: str, args: dict[str, int], classes: int, shape: tuple[int, ...], millions: float, gflops: float | None
+) -> None:
+    with torch.device("meta"):
+        model = build_model(ModelConfig(name=name, args=args), classes)
+    assert count_parameters(model) / 1e6 == pytest.approx(millions, abs=0.05 if millions > 3 else 0.005)
+    if gflops is not None:
+        assert count_flops(model, shape) / 1e9 == pytest.approx(gflops, rel=0.01)
+
+
+def test_stgcnpp_without_its_head_has_the_size_that_pyskl_states() -> None:
+    with torch.device("meta"):
+        model = build_model(ModelConfig(name="stgcnpp"), 60)
+    assert (count_parameters(model) - 60 * 257) / 1e6 == pytest.approx(1.39, abs=0.005)
 
 
 def test_a_recurrent_network_by_hand() -> None:
