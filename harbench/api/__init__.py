@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from harbench.api.benchmarks import bench, bench_text
     from harbench.api.catalog import DatasetStatus, RecipeSummary, datasets, recipe_schema, recipe_text, recipes, splits
     from harbench.api.evaluating import Evaluation, evaluate, evaluation_text
+    from harbench.api.owndata import OwnOptions
     from harbench.api.preparation import PrepareReport, prepare
     from harbench.api.reports import ReportResult, report
     from harbench.api.running import run, run_text
@@ -19,6 +20,7 @@ _MODULES = {
     "benchmarks": ("bench", "bench_text"),
     "catalog": ("DatasetStatus", "RecipeSummary", "datasets", "recipe_schema", "recipe_text", "recipes", "splits"),
     "evaluating": ("Evaluation", "evaluate", "evaluation_text"),
+    "owndata": ("OwnOptions",),
     "preparation": ("PrepareReport", "prepare"),
     "reports": ("ReportResult", "report"),
     "running": ("run", "run_text"),
@@ -28,6 +30,7 @@ _HOME_OF = {name: module for module, names in _MODULES.items() for name in names
 __all__ = [
     "DatasetStatus",
     "Evaluation",
+    "OwnOptions",
     "PrepareReport",
     "RecipeSummary",
     "ReportResult",

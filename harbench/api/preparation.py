@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from harbench.errors import CacheError, DatasetError, MediaError
 from harbench.records import Archive, CacheReport, DatasetSpec, SplitTable, Track, silent
 
 if TYPE_CHECKING:
+    from harbench.ingest.own import OwnOptions
     from harbench.ingest.transfer import FetchConfig
     from harbench.recipe import CacheConfig
 
@@ -62,6 +63,8 @@ class PrepareReport:
     seconds: float
     next: str
     """What to type next."""
+    notes: tuple[str, ...] = ()
+    """Data of your own: how classes and splits came about, what was left out, what a split leaks."""
 
     @property
     def incomplete(self) -> int:
@@ -89,6 +92,7 @@ def prepare(
     accept_hash: bool = False,
     urls: Sequence[str] = (),
     shard: str = "",
+    own: OwnOptions | None = None,
     dry_run: bool = False,
     track: Track = silent,
 ) -> PrepareReport:
@@ -97,8 +101,8 @@ def prepare(
     Media come from `source` (a folder in any layout, linked, not copied), from `archives`, from archives already under
     `<home>/<name>/archives`, are rendered where harbench makes the data set itself, or are fetched: from `urls`
     (`NAME=URL` or `URL`) and the publisher's mirrors, at most `limit_rate` bytes a second. `shard` (`2/8`) caches only
-    every n-th block, so that several machines share the work. Rerunning is a no-op; killing it anywhere loses no
-    finished work.
+    every n-th block, so that several machines share the work. With `own`, `name` is a folder of the user's, which first
+    becomes the data set `own.name`. Rerunning is a no-op; killing it anywhere loses no finished work.
 
     Raises:
         MediaError: media are missing and `allow_missing` is false; the message says which and how to get them.
@@ -106,6 +110,7 @@ def prepare(
         CacheError: the disk is too small for the cache, or full.
     """
     from harbench.api.inputs import warn_of_cut_ranges
+    from harbench.api.owndata import adopt, refuse_nameless
     from harbench.datasets.tables import expand_splits, load_spec, load_split
     from harbench.frames.cache import open_cache
     from harbench.ingest.download import fetched_archives
@@ -113,6 +118,12 @@ def prepare(
     from harbench.ingest.transfer import FetchConfig
 
     started = time.monotonic()
+    notes: tuple[str, ...] = ()
+    if own is None:
+        refuse_nameless(name, home)
+    else:
+        archives, notes = adopt(Path(name), own, home)
+        name = own.name
     spec = load_spec(name, home)
     chosen = tuple(expand_splits(spec, split, home))
     tables = [load_split(name, each, home) for each in chosen]
@@ -123,7 +134,9 @@ def prepare(
     fetch = FetchConfig(insecure=insecure, limit_rate=limit_rate, accept_hash=accept_hash, urls=tuple(urls))
     mine = _of_shard(spec, home, wanted, shard)
     if dry_run:
-        return _plan(spec, chosen, wanted, cache, folder, home, fetch, local=bool(source or archives), started=started)
+        local = own is not None or bool(source or archives)
+        plan = _plan(spec, chosen, wanted, cache, folder, home, fetch, local=local, started=started)
+        return replace(plan, notes=notes)
     match = ingest_local(
         spec, tables, home, wanted=wanted, source=source, archives=archives, fetch=fetch, allow_missing=allow_missing,
         workers=workers, track=track,
@@ -156,6 +169,7 @@ def prepare(
         boxes=_boxes_here(spec, home),
         seconds=time.monotonic() - started,
         next=_next(spec, bool(missing)),
+        notes=notes,
     )
 
 

@@ -47,8 +47,16 @@ def datasets(
 @app.command()
 def prepare(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Data set, see `harbench datasets`.")],
+    name: Annotated[str, typer.Argument(help="Data set, see `harbench datasets`; or a folder of yours, with --name.")],
     split: SplitOption = "all",
+    own_name: Annotated[str, typer.Option("--name", help="What your folder is to be called.")] = "",
+    group_pattern: Annotated[
+        str, typer.Option(help="Your folder: regular expression whose first (...) is the group in a media's path.")
+    ] = "",
+    split_by: Annotated[str, typer.Option(help="Your folder: group, or random (leaks; not official).")] = "",
+    seed: Annotated[int, typer.Option(help="Of a split that is made.")] = 0,
+    test_share: Annotated[float, typer.Option(help="Test part of a split that is made.")] = 0.2,
+    force: Annotated[bool, typer.Option("--force", help="Write over your data set of that name.")] = False,
     source: Annotated[
         Path | None, typer.Option("--from", help="Folder of media in any layout; linked, not copied.")
     ] = None,
@@ -81,6 +89,9 @@ def prepare(
     as_json: Json = False,
 ) -> None:
     """Fetch a data set, bring it under its official names and splits, and build its frame cache."""
+    if split_by not in ("", "group", "random"):
+        raise typer.BadParameter(f"expected group or random, found {split_by}", param_hint="--split-by")
+    own = api.OwnOptions(own_name, group_pattern, split_by, seed, test_share, force) if own_name else None  # type: ignore[arg-type]
     with tracked(context) as (settings, track):
         report = api.prepare(
             name,
@@ -100,6 +111,7 @@ def prepare(
             accept_hash=accept_hash,
             urls=url or (),
             shard=shard,
+            own=own,
             dry_run=dry_run,
             track=track,
         )
@@ -168,6 +180,8 @@ def _show_prepared(report: api.PrepareReport, dry_run: bool) -> None:
 
     console.say(f"{report.dataset} {', '.join(report.splits[:4])}{', ...' if len(report.splits) > 4 else ''}")
     console.say(f"  media      {report.present} of {report.media} present, {len(report.missing)} missing")
+    for note in report.notes:
+        console.say(f"  note       {note}")
     if report.extra:
         console.say(f"  extra      {report.extra} files belong to no sample")
     for media, paths in list(report.duplicated.items())[:5]:

@@ -118,11 +118,11 @@ def _check_header(header: Sequence[str], splits: Sequence[str]) -> None:
 def _row(cells: Mapping[str, str], splits: Sequence[str], classes: Collection[str] | None) -> Row:
     """One checked row; ValueError says what is wrong with it."""
     media, label, group = cells["media"], cells["class"], cells.get("group", "")
-    _check_path("media", media)
+    check_path("media", media)
     if group:
-        _check_path("group", group)
+        check_path("group", group)
     if sample_id := cells.get("sample_id", ""):
-        _check_path("sample_id", sample_id)
+        check_path("sample_id", sample_id)
     if classes is not None and label not in classes:
         raise ValueError(f"class: {label!r} is not a key of classes.txt")
     if classes is None and not KEY.fullmatch(label):
@@ -134,8 +134,8 @@ def _row(cells: Mapping[str, str], splits: Sequence[str], classes: Collection[st
     return Row(sample_id or without_suffix(media), label, group, media, start, end, cast(_Subsets, cells))
 
 
-def _check_path(column: str, path: str) -> None:
-    """Relative POSIX paths that cannot leave their folder."""
+def check_path(column: str, path: str) -> None:
+    """Raise ValueError unless `path` is a relative POSIX path that cannot leave its folder."""
     if not _SAFE_PATH.fullmatch(path):
         raise ValueError(f"{column}: expected a relative path without `..`, `\\`, control characters; found {path!r}")
 
