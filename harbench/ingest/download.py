@@ -206,7 +206,7 @@ def verify_archives(
     official = {archive.name.casefold(): archive for archive in spec.archives}
     for path in archives:
         archive = official.get(path.name.casefold())
-        if archive is None or not path.is_file() or _matches(_recorded(records, archive.name), path):
+        if archive is None or not path.is_file() or _is_vouched_for(_recorded(records, archive.name), path):
             continue
         if not archive.checksum:
             log.info("no checksum of %s is known: its members alone are checked", path.name)
@@ -321,6 +321,13 @@ def _matches(record: _Record | None, path: Path) -> bool:
     about = path.stat()
     now = (str(path.resolve()), about.st_size, about.st_mtime_ns)
     return record is not None and (record.path, record.size, record.mtime_ns) == now
+
+
+def _is_vouched_for(record: _Record | None, path: Path) -> bool:
+    """Whether an archive was checked, or fetched and checked then: what befell that one since, unpacking tells."""
+    return record is not None and (
+        (bool(record.source) and record.path == str(path.resolve())) or _matches(record, path)
+    )
 
 
 def _fetched(dest: Path) -> list[tuple[str, _Record]]:
