@@ -156,7 +156,7 @@ def warn_of_cut_ranges(samples: Iterable[Sample], cache: FrameCache) -> None:
     """Log the samples of `cut_ranges`."""
     cut = [f"{sample_id} ({words})" for sample_id, words in cut_ranges(samples, cache).items()]
     if cut:
-        _LOG.warning("%d samples end before their listed range: %s", len(cut), ", ".join(cut[:10]))
+        _LOG.warning("frame ranges cut to what was decoded (%d): %s", len(cut), ", ".join(cut[:10]))
 
 
 def partial_reasons(spec: DatasetSpec, table: SplitTable, official_classes: int, cache: FrameCache) -> list[str]:

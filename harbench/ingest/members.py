@@ -6,6 +6,7 @@ is verified is the same for all.
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -91,14 +92,21 @@ def intact(member: Member, path: Path) -> bool:
 def member_path(archive: Path, name: str) -> PurePosixPath:
     """The member's path, if it stays inside the folder that it is extracted to.
 
-    Raises ArchiveError for an absolute path, a drive letter, `..`, a NUL, an empty, over-long or reserved name.
+    Raises ArchiveError for an absolute path, a drive letter, `..`, a NUL, an empty, impossible or reserved name.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name or ":" in path.parts[0][1:2]:
         raise refused(archive, name, "would leave the folder it is extracted to")
-    if MARK in path.parts or any(len(part.encode("utf-8", "surrogateescape")) > _LONGEST_NAME for part in path.parts):
+    if MARK in path.parts or not all(map(_can_be_named, path.parts)):
         raise refused(archive, name, "has a name that no file can be given here")
     return path
+
+
+def _can_be_named(part: str) -> bool:
+    try:
+        return len(os.fsencode(part)) <= _LONGEST_NAME
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
 
 
 def refused(archive: Path, name: str, why: str) -> ArchiveError:

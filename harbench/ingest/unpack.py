@@ -90,14 +90,19 @@ def _unpack_one(job: _Job, archive: Path, dest: Path, about: str) -> Path:
         refuse_collisions(archive, members)
         refuse_bombs(archive, members, limit)
         inner = _inner_archives(members) if job.limit is None else {}
-        inside = replace(job, track=silent, limit=limit - sum(each.size for each in members))
+        left = limit - sum(each.size for each in members)
         _take_up(target, unfinished)
         _remove_strangers(unfinished, members, inner)
         wanted = [each for each in members if not _is_done(job, unfinished, each, inner)]
         _need_space(archive, wanted, dest)
 
         def unpack_inner(member: Member) -> str:
-            return _unpack_inner(inside, unfinished, member) if member in inner else ""
+            nonlocal left
+            if member not in inner:
+                return ""
+            trouble = _unpack_inner(replace(job, track=silent, limit=left), unfinished, member)
+            left -= _bytes_under(unfinished / inner[member])
+            return trouble
 
         damaged = _extract(archive, opened, wanted, unfinished, unpack_inner, job.track)
     unfinished.mkdir(parents=True, exist_ok=True)
@@ -122,6 +127,10 @@ def _unpack_inner(job: _Job, folder: Path, member: Member) -> str:
     finally:
         archive.unlink()
     return "" if _mark(inside) == about else "some of its members are damaged"
+
+
+def _bytes_under(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*"))
 
 
 def _is_done(job: _Job, unfinished: Path, member: Member, inner: Mapping[Member, PurePosixPath]) -> bool:

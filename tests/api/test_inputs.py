@@ -31,5 +31,5 @@ def test_the_damaged_kth_video_is_told(caplog: pytest.LogCaptureFixture) -> None
         warn_of_cut_ranges(samples, ShortCache())
         warn_of_cut_ranges(samples[:3], ShortCache())
     assert [record.getMessage() for record in caplog.records] == [
-        "1 samples end before their listed range: person01_boxing_d4_uncomp/4 (frames 245 to 369, decoded up to 303)"
+        "frame ranges cut to what was decoded (1): person01_boxing_d4_uncomp/4 (frames 245 to 369, decoded up to 303)"
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from harbench.datasets.tables import load_spec, load_split
 from harbench.ingest.local import ingest_local
 from harbench.ingest.match import match_media
 from harbench.ingest.unpack import unpack
-from harbench.records import MediaMatch, SplitTable
+from harbench.records import DatasetSpec, MediaMatch, SplitTable
 
 
 def put(root: Path, names: Iterable[str]) -> Path:
@@ -33,6 +34,12 @@ def assert_complete(found: MediaMatch, table: SplitTable, place: Callable[[str],
     assert list(found.present) == list(table.media())
     assert not found.missing and not found.extra and not found.duplicated
     assert all(path == root / place(media) for media, path in found.present.items())
+
+
+def unpinned(name: str) -> DatasetSpec:
+    """A data set whose archives may have any content, as the ones made here do."""
+    spec = load_spec(name)
+    return replace(spec, archives=tuple(replace(each, checksum="", bytes=None) for each in spec.archives))
 
 
 def thumos(media: str) -> str:
@@ -62,7 +69,7 @@ def test_ucf101_in_the_layouts_that_people_have(tmp_path: Path, layout: Callable
 
 
 def test_ucf101_from_the_thumos_zip(tmp_path: Path) -> None:
-    spec, table = load_spec("ucf101"), load_split("ucf101", "split1")
+    spec, table = unpinned("ucf101"), load_split("ucf101", "split1")
     with zipfile.ZipFile(tmp_path / "UCF101_videos.zip", "w") as archive:
         for media in table.media()[::20]:
             archive.writestr(thumos(media), media)
@@ -81,7 +88,7 @@ def test_hmdb51_from_a_users_zip(tmp_path: Path) -> None:
 
 
 def test_kth_from_six_flat_zips(tmp_path: Path, test_data: Path) -> None:
-    spec, table = load_spec("kth"), load_split("kth", "official")
+    spec, table = unpinned("kth"), load_split("kth", "official")
     source = tmp_path / "mine"
     source.mkdir()
     shutil.copy(test_data / "kth/00sequences.txt", source)

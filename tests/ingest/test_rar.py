@@ -19,6 +19,7 @@ from rar_writer import rar3, rar5, write_rar
 
 from harbench.datasets.tables import load_spec, load_split
 from harbench.errors import ArchiveError
+from harbench.ingest import members as members_module
 from harbench.ingest import rar as module
 from harbench.ingest import unpack as unpack_module
 from harbench.ingest.match import match_media
@@ -313,6 +314,14 @@ def test_a_hostile_inner_archive_leaves_nothing_outside(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="would leave the folder"):
         unpack(SPEC, [archive], tmp_path / "a/b/out")
     assert not list(tmp_path.rglob("evil.avi"))
+
+
+def test_inner_archives_share_one_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(members_module, "_RATIO", 0)
+    monkeypatch.setattr(members_module, "_SLACK", 9000)
+    inner = [(f"{name}.rar", rar5([(f"{name}.avi", bytes(1000))])) for name in "abcdef"]  # 6.4 kB, and as much again
+    with pytest.raises(ArchiveError, match=r"4 of its 6 members(.|\n)*'c\.rar'(.|\n)*would unfold to 1000 bytes"):
+        unpack(SPEC, [write_rar(tmp_path / "org.rar", inner)], tmp_path / "out")
 
 
 def test_hmdb51_in_full_from_its_rar_of_51_rars(tmp_path: Path) -> None:

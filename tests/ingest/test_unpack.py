@@ -337,7 +337,8 @@ def test_a_flipped_byte_is_an_error_or_harmless(
 
 
 parts = st.one_of(
-    st.sampled_from(["..", ".", "", "a", "C:", "-x", "@y", "\0", "é" * 200]), st.text(st.characters(), max_size=8)
+    st.sampled_from(["..", ".", "", "a", "C:", "-x", "@y", "\0", "é" * 200, "\ud800", "\udcff"]),
+    st.text(st.characters(), max_size=8),
 )
 
 
