@@ -61,6 +61,7 @@ class PrepareReport:
     boxes: int
     """Person boxes read from the user's annotations."""
     seconds: float
+    """Wall time; for a dry run the estimate of filling the cache."""
     next: str
     """What to type next."""
     notes: tuple[str, ...] = ()
@@ -135,7 +136,7 @@ def prepare(
     mine = _of_shard(spec, home, wanted, shard)
     if dry_run:
         local = own is not None or bool(source or archives)
-        plan = _plan(spec, chosen, wanted, cache, folder, home, fetch, local=local, started=started)
+        plan = _plan(spec, chosen, wanted, cache, folder, home, fetch, local=local, workers=workers)
         return replace(plan, notes=notes)
     match = ingest_local(
         spec, tables, home, wanted=wanted, source=source, archives=archives, fetch=fetch, allow_missing=allow_missing,
@@ -233,10 +234,10 @@ def _plan(
     fetch: FetchConfig,
     *,
     local: bool,
-    started: float,
+    workers: int,
 ) -> PrepareReport:
     """What a dry run says: what is there already, what would be fetched, and how big the cache gets. Asks no server."""
-    from harbench.frames.cache import estimate_cache_bytes
+    from harbench.frames.cache import estimate_cache_bytes, estimate_cache_seconds
 
     media = places.media_folder(home, spec.name)
     here = {name for name in wanted if (media / name).exists()}
@@ -258,7 +259,7 @@ def _plan(
         cache=str(folder),
         cache_bytes=estimate_cache_bytes(len(wanted), cache, unit=spec.unit),
         boxes=_boxes_here(spec, home),
-        seconds=time.monotonic() - started,
+        seconds=estimate_cache_seconds(len(wanted), unit=spec.unit, workers=workers),
         next="the same command without --dry-run",
     )
 

@@ -196,7 +196,8 @@ def _show_prepared(report: api.PrepareReport, dry_run: bool) -> None:
     what = "would take about" if dry_run else "takes"
     console.say(f"  size       {what} {report.cache_bytes / 1e6:.1f} MB{f' in {report.cache}' if report.cache else ''}")
     console.say(f"  free       {report.free_bytes / 1e9:.1f} GB")
-    console.say(f"  time       {report.seconds:.1f} s")
+    about = f"about {report.seconds / 60:.0f} min to fill the cache" if dry_run else f"{report.seconds:.1f} s"
+    console.say(f"  time       {about}")
     if report.fetched:
         folder = Path(report.fetched[0]).parent
         names = ", ".join(Path(path).name for path in report.fetched)
