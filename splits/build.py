@@ -205,6 +205,16 @@ def ntu7(source: Path) -> Files:
     return {"classes.txt": ntu_classes(NTU7_ACTIONS)}
 
 
+def ntu60_mutual(source: Path) -> Files:
+    """Classes only: its samples are those of ntu60."""
+    return {"classes.txt": ntu_classes(range(50, 61))}
+
+
+def ntu120_mutual(source: Path) -> Files:
+    """Classes only: its samples are those of ntu120."""
+    return {"classes.txt": ntu_classes((*range(50, 61), *range(106, 121)))}
+
+
 def ntu(source: Path, actions: Iterable[int], names: str, missing: str) -> Files:
     """The (setup, performer, replication) of every name, each with its incomplete samples as `C002A008 ...`."""
     name = re.compile(r"^S(\d{3})(C\d{3})P(\d{3})R(\d{3})(A\d{3})$", re.MULTILINE)
@@ -228,7 +238,9 @@ def ntu_classes(actions: Iterable[int]) -> str:
     return class_list((f"A{action:03}", names[action - 1]) for action in actions)
 
 
-BUILDERS = (ucf101, hmdb51, stanford40, kth, weizmann, weizmann93, jhmdb14, ntu60, ntu120, ntu7)
+BUILDERS = (
+    ucf101, hmdb51, stanford40, kth, weizmann, weizmann93, jhmdb14, ntu60, ntu120, ntu7, ntu60_mutual, ntu120_mutual,
+)  # fmt: skip
 
 
 def main() -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from harbench import places
 from harbench.errors import ArchiveError, MediaError
+from harbench.files import locked
+from harbench.ingest.annotations import is_annotations, unpack_annotations
 from harbench.ingest.archives import is_archive
 from harbench.ingest.boxes import read_boxes, save_boxes
 from harbench.ingest.download import can_fetch, drop_damaged, fetch_archives, verify_archives
@@ -48,20 +50,25 @@ def ingest_local(
     if source is not None and not source.is_dir():
         raise MediaError(f"--from {source}: expected a folder; for an archive say --archive {source}")
     already = linked_media(tables, folder)
-    given = [*archives, *_archives_in(spec, source)]
-    if given or source is not None:
+    pickles = [path for path in [*archives, *(source.iterdir() if source else ())] if is_annotations(path)]
+    given = [*(path for path in archives if path not in pickles), *_archives_in(spec, source)]
+    if given or pickles or source is not None:
+        # A skeleton pickle holds the joints of many media: each becomes a file that stands in for its media.
+        for path in sorted(pickles) if spec.modality == "pose" else ():
+            dest = _unpacked(home, spec) / path.name
+            link_media(unpack_annotations(spec, tables, path, dest, track=track).present, folder)
         records = places.archives_folder(home, spec.name)
         verify_archives(spec, given, records, accept_hash=fetch is not None and fetch.accept_hash, track=track)
-        roots = unpack(spec, given, _unpacked(home, spec), track=track)
+        roots = _unpack(spec, home, given, allow_missing, track)
         return _link(spec, tables, home, [*([source] if source else []), *roots])
     if not _lacking(already, wanted):
         return already
-    _unpack_own(spec, home, _own_archives(spec, tables, home, workers, track), fetch, track)
+    _unpack_own(spec, home, _own_archives(spec, tables, home, workers, track), fetch, allow_missing, track)
     found = _link(spec, tables, home, _folders(_unpacked(home, spec)))
     enough = allow_missing and found.present
     if _lacking(found, wanted) and not enough and fetch is not None and can_fetch(spec, fetch.urls):
         fetched = fetch_archives(spec, places.archives_folder(home, spec.name), fetch, track=track)
-        _unpack_own(spec, home, fetched, fetch, track)
+        _unpack_own(spec, home, fetched, fetch, allow_missing, track)
         found = _link(spec, tables, home, _folders(_unpacked(home, spec)))
     return found
 
@@ -79,20 +86,35 @@ def _link(spec: DatasetSpec, tables: Sequence[SplitTable], home: Path, roots: Se
     return MediaMatch(there.present, there.missing, found.extra, found.duplicated)
 
 
+def _unpack(spec: DatasetSpec, home: Path, archives: Sequence[Path], allow_damaged: bool, track: Track) -> list[Path]:
+    """Unpack, one process at a time: several machines may share a data home."""
+    if not archives:
+        return []
+    with locked(home / spec.name / ".unpack.lock"):
+        return unpack(spec, archives, _unpacked(home, spec), allow_damaged=allow_damaged, track=track)
+
+
 def _unpack_own(
-    spec: DatasetSpec, home: Path, archives: Sequence[Path], fetch: FetchConfig | None, track: Track
+    spec: DatasetSpec,
+    home: Path,
+    archives: Sequence[Path],
+    fetch: FetchConfig | None,
+    allow_damaged: bool,
+    track: Track,
 ) -> None:
     """Unpack archives of the data home; fetched ones that turn out to have been damaged on disk are fetched again."""
+    folder = places.archives_folder(home, spec.name)
+    accept_hash = fetch is not None and fetch.accept_hash
+    verify_archives(spec, archives, folder, accept_hash=accept_hash, track=track)
     try:
-        unpack(spec, archives, _unpacked(home, spec), track=track)
+        _unpack(spec, home, archives, allow_damaged, track)
     except ArchiveError as error:
-        folder = places.archives_folder(home, spec.name)
         damaged = drop_damaged(folder, track=track) if fetch is not None else []
         if not damaged or fetch is None:
             raise
         log.warning("%s\n%s damaged since fetched; fetched again", error, ", ".join(damaged))
         fetch_archives(spec, folder, fetch, track=track)
-        unpack(spec, archives, _unpacked(home, spec), track=track)
+        _unpack(spec, home, archives, allow_damaged, track)
 
 
 def _lacking(match: MediaMatch, wanted: Collection[str] | None) -> bool:

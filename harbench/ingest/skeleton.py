@@ -14,10 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic_core import from_json
 
 from harbench.errors import MediaError
 from harbench.files import replacing
@@ -53,11 +56,15 @@ def read_skeleton(path: Path) -> Frames:
     Raises MediaError with the line where the grammar is broken, the file ends early or goes on after the last frame.
     """
     try:
-        text = path.read_text(encoding="ascii")
+        content = path.read_bytes()
+        text = content.decode("ascii")
     except OSError as error:
         raise MediaError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise MediaError(f"{path}: expected an NTU .skeleton text file, found bytes that are not ASCII") from None
+    published = _read_at_once(content)
+    if published is not None:
+        return published
     lines = iter([(f"{path}, line {number}", line.strip()) for number, line in enumerate(text.splitlines(), 1)])
     frames = tuple(
         tuple(_read_body(lines, path) for _ in range(_count(lines, path, "bodies")))
@@ -67,6 +74,53 @@ def read_skeleton(path: Path) -> Frames:
         if line:
             raise _damaged(where, "nothing after the last frame", line[:40])
     return frames
+
+
+def _read_at_once(content: bytes) -> Frames | None:
+    """The frames of a file in the very form that is published, its numbers parsed as one JSON text.
+
+    None for any other file (words like nan, more spaces, damage): those are read line by line, which says what is wrong.
+    """
+    text = content.strip().replace(b"\r\n", b"\n")
+    if text.translate(None, b"0123456789.eE+- \n") or b"-0 " in text or b"-0\n" in text:  # JSON has no whole -0
+        return None
+    try:
+        rows = from_json(b"[[" + text.replace(b"\n", b"],[").replace(b" ", b",") + b"]]")
+        frames, joints = _structure(rows)
+        numbers = np.fromiter(chain.from_iterable(joints), np.float64, len(joints) * JOINT_FIELDS)
+    except (ValueError, IndexError, OverflowError):
+        return None
+    bodies = iter(numbers.reshape(-1, JOINTS, JOINT_FIELDS))
+    return tuple(tuple(Body(row[0], tuple(map(float, row[1:])), next(bodies)) for row in heads) for heads in frames)
+
+
+def _structure(rows: list[list[float]]) -> tuple[list[list[list[Any]]], list[list[float]]]:
+    """The head lines of the bodies of each frame, and all joint lines. Raises ValueError where the grammar is broken."""
+    frames: list[list[list[Any]]] = []
+    joints: list[list[float]] = []
+    at = 1
+    for _ in range(_whole(rows[0])):
+        number = _whole(rows[at])
+        starts = range(at + 1, at + 1 + number * (JOINTS + 2), JOINTS + 2)
+        at = starts.stop
+        for start in starts:
+            table = rows[start + 2 : start + 2 + JOINTS]
+            if len(rows[start]) != BODY_FIELDS or type(rows[start][0]) is not int or rows[start + 1] != [JOINTS]:
+                raise ValueError("a body")
+            if len(table) != JOINTS or set(map(len, table)) != {JOINT_FIELDS}:
+                raise ValueError("a joint")
+            joints += table
+        frames.append([rows[start] for start in starts])
+    if at != len(rows):
+        raise ValueError("more than its frames")
+    return frames, joints
+
+
+def _whole(row: list[float]) -> int:
+    """The one count of a line."""
+    if len(row) != 1 or type(row[0]) is not int or row[0] < 0:
+        raise ValueError("a count")
+    return row[0]
 
 
 Lines = Iterator[tuple[str, str]]
@@ -102,7 +156,7 @@ def _fields(lines: Lines, path: Path, what: str, number: int) -> tuple[str, list
 
 def _count(lines: Lines, path: Path, what: str) -> int:
     where, line = next(lines, (f"{path}", "the end of the file"))
-    if not line.isdecimal():
+    if not line.isdecimal() or len(line) > 9:  # Python refuses to read thousands of digits
         raise _damaged(where, f"the number of {what}", repr(line[:60]))
     return int(line)
 

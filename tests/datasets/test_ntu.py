@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harbench.datasets.tables import load_split
+from harbench.datasets.tables import load_spec, load_split
 
 # Written down a second time rather than imported; 20 of 40 persons, and 53 of 106.
 TRAIN_SUBJECTS = {1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38}
@@ -68,6 +68,21 @@ def test_ntu7_is_seven_classes_of_ntu120() -> None:
         assert [label.key for label in seven.classes] == keys
         assert [(s.sample_id, s.subset, seven.classes[s.target].key) for s in seven.samples] == [
             (s.sample_id, s.subset, s.sample_id[-4:]) for s in whole.samples if s.sample_id[-4:] in keys
+        ]
+
+
+@pytest.mark.parametrize(
+    ("name", "whole", "actions"),
+    [("ntu60_mutual", "ntu60", {*range(50, 61)}), ("ntu120_mutual", "ntu120", {*range(50, 61), *range(106, 121)})],
+)
+def test_mutual_actions_are_the_authors_list(name: str, whole: str, actions: set[int]) -> None:
+    for split in load_spec(name).splits:
+        mutual = load_split(name, split)
+        assert {int(label.key[1:]) for label in mutual.classes} == actions
+        assert [(s.sample_id, s.subset, mutual.classes[s.target].key) for s in mutual.samples] == [
+            (s.sample_id, s.subset, s.sample_id[-4:])
+            for s in load_split(whole, split).samples
+            if int(s.sample_id[-3:]) in actions
         ]
 
 

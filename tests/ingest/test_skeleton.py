@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harbench.errors import MediaError
-from harbench.ingest.skeleton import JOINTS, PARENTS, Body, format_skeleton, read_skeleton, write_skeleton
+from harbench.ingest.skeleton import JOINTS, PARENTS, Body, Frames, format_skeleton, read_skeleton, write_skeleton
 
 
 def body(body_id: int, seed: int = 0) -> Body:
@@ -94,6 +94,74 @@ def test_damage_is_told_with_its_line(tmp_path: Path, line: int, text: str, mess
     path.write_text("\n".join(lines))
     with pytest.raises(MediaError, match=message):
         read_skeleton(path)
+
+
+def as_data(frames: Frames) -> list[list[tuple[object, ...]]]:
+    return [[(body.body_id, repr(body.state), body.joints.tobytes()) for body in bodies] for bodies in frames]
+
+
+def test_a_file_in_another_form_reads_the_same(tmp_path: Path) -> None:
+    """More spaces: the line-by-line reader; as published: all at once. Both are exact."""
+    write_skeleton(tmp_path / "a.skeleton", [[], [body(1), body(2, 1)], [], [body(2, 3)]])
+    content = (tmp_path / "a.skeleton").read_bytes()
+    (tmp_path / "b.skeleton").write_bytes(content.replace(b" ", b"  "))
+    assert as_data(read_skeleton(tmp_path / "a.skeleton")) == as_data(read_skeleton(tmp_path / "b.skeleton"))
+
+
+def test_numbers_that_are_words_and_minus_zero(tmp_path: Path) -> None:
+    path = tmp_path / "a.skeleton"
+    path.write_bytes(by_hand("\r\n").replace(b"0.25 -1.5 3.125", b"NaN -0 inf", 1))
+    x, y, z = read_skeleton(path)[1][0].joints[0, :3]
+    assert np.isnan(x)
+    assert np.signbit(y)
+    assert z == np.inf
+
+
+def mutated(rng: np.random.Generator, content: bytes) -> bytes:
+    """A file with bytes changed, cut out, doubled or cut off."""
+    data = bytearray(content)
+    for _ in range(rng.integers(1, 4)):
+        start = int(rng.integers(0, len(data)))
+        end = start + int(rng.choice([1, 1, 1, 2, 40, 4000]))
+        match rng.integers(0, 5):
+            case 0:
+                data[start] = int(rng.choice(list(b"0123456789 .-e\r\n\x00x\xff")))
+            case 1:
+                del data[start:end]
+            case 2:
+                data[start:start] = data[start:end]
+            case 3:
+                data[start:start] = b"9" * int(rng.choice([1, 5000]))
+            case _:
+                del data[max(1, start) :]
+    return bytes(data)
+
+
+def check_mutations(folder: Path, number: int) -> tuple[int, int]:
+    """How many mutated files are read (equally by both readers) and how many refused with where and what."""
+    rng, read = np.random.default_rng(7), 0
+    write_skeleton(folder / "a.skeleton", [[body(1), body(2, 1)], [], [body(2, 3)]])
+    whole = (folder / "a.skeleton").read_bytes()
+    path, other = folder / "b.skeleton", folder / "c.skeleton"
+    for _ in range(number):
+        content = mutated(rng, whole)
+        path.write_bytes(content)
+        other.write_bytes(content + b" \x0c\n")  # not as published: read line by line
+        try:
+            frames = read_skeleton(path)
+        except MediaError as error:
+            assert "expected" in str(error)
+            with pytest.raises(MediaError):
+                read_skeleton(other)
+        else:
+            assert as_data(frames) == as_data(read_skeleton(other))
+            read += 1
+    return read, number - read
+
+
+def test_mutated_files_are_read_right_or_refused(tmp_path: Path) -> None:
+    read, refused = check_mutations(tmp_path, 1500)
+    assert min(read, refused) > 100
 
 
 def test_other_files_are_told_apart(tmp_path: Path) -> None:
