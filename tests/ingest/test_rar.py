@@ -206,6 +206,17 @@ def test_members_after_the_damage_are_read_alone(
     assert contents(folder).keys() == {b"stest1.txt", b"stest2.txt"}
 
 
+@pytest.mark.parametrize("name", ["rar3-solid", "rar5-crc", "rar5-blake"])
+def test_a_compressed_member_by_itself(test_data: Path, tmp_path: Path, name: str) -> None:
+    # The first of a solid archive leans on none before it.
+    (folder,) = unpack(SPEC, [test_data / f"archives/{name}.rar"], tmp_path)
+    with rarfile.RarFile(test_data / f"archives/{name}.rar") as opened, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "_stands_alone", lambda opened, info: True)
+        info = opened.getinfo("stest1.txt")
+        assert info.compress_type != rarfile.RAR_M0
+        assert b"".join(module._content(opened, info)) == (folder / "stest1.txt").read_bytes()
+
+
 def test_a_tool_that_hangs_is_ended(test_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[subprocess.Popen[bytes]] = []
     popen = subprocess.Popen
@@ -216,9 +227,10 @@ def test_a_tool_that_hangs_is_ended(test_data: Path, tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(module, "_STALL", 0.2)
     monkeypatch.setattr(module.subprocess, "Popen", hanging)
-    with pytest.raises(ArchiveError, match="gave nothing"):
-        unpack(SPEC, [test_data / "archives/rar3-solid.rar"], tmp_path / "out")
-    assert started[0].poll() is not None
+    for name in ("rar3-solid", "rar5-crc"):  # from the stream, and by itself
+        with pytest.raises(ArchiveError, match="gave nothing"):
+            unpack(SPEC, [test_data / f"archives/{name}.rar"], tmp_path / "out")
+    assert len(started) == 2 and all(process.poll() is not None for process in started)
 
 
 def test_nothing_that_decompresses_is_told(test_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

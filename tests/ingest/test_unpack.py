@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
@@ -99,6 +100,29 @@ def test_a_changed_archive_is_extracted_anew(tmp_path: Path) -> None:
     os.utime(archive, ns=(1, 1))
     (folder,) = unpack(SPEC, [archive], tmp_path / "out")
     assert files_under(folder) == {"b.avi": b"new"}
+
+
+def test_leftovers_of_another_archive_are_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = make_zip(tmp_path / "toy.zip", {"a/b/c.avi": b"1", "d": b"2"})
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        spy(patched, fail_after=1)
+        unpack(SPEC, [archive], tmp_path / "out")
+    make_zip(archive, {"a": b"a file now"})
+    (folder,) = unpack(SPEC, [archive], tmp_path / "out")
+    assert files_under(folder) == {"a": b"a file now"}
+
+
+def test_a_write_that_fails_is_told_and_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = make_zip(tmp_path / "toy.zip", MEMBERS)
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(ArchiveError, match=r"No space left.*repeat"):
+        patched.setattr(module, "_save", full)
+        unpack(SPEC, [archive], tmp_path / "out")
+    (folder,) = unpack(SPEC, [archive], tmp_path / "out")
+    assert files_under(folder) == MEMBERS
 
 
 def spy(monkeypatch: pytest.MonkeyPatch, fail_after: int | None = None) -> list[str]:
