@@ -24,8 +24,8 @@ CITATION_120 = (
 )
 HOMEPAGE = "https://rose1.ntu.edu.sg/dataset/actionRecognition/"
 LICENCE = "release agreement of the ROSE Lab, academic use; media may not be passed on"
-SKELETONS_60 = Archive(name="nturgbd_skeletons_s001_to_s017.zip")
-SKELETONS_120 = Archive(name="nturgbd_skeletons_s018_to_s032.zip")
+SKELETONS_60 = Archive(name="nturgbd_skeletons_s001_to_s017.zip", checksum="md5:67d9e24f858e5736a9826a2065e229fe")
+SKELETONS_120 = Archive(name="nturgbd_skeletons_s018_to_s032.zip", checksum="md5:e8ae4bdd92c2be95dbd364ad54e82f89")
 REGISTRATION = (
     f"NTU RGB+D requires you to accept the release agreement of the ROSE Lab at {HOMEPAGE}. After approval download "
     "the skeleton archives ({archives}) and name them: `harbench prepare {name} --archive PATH`. "

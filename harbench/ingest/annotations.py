@@ -61,7 +61,7 @@ def _annotations(pickle: Path) -> Iterator[tuple[str, Any]]:
     if not isinstance(listed, list):
         raise MediaError(
             f"{pickle}: expected a skeleton pickle of pyskl or mmaction2, a dict with a list of `annotations`, "
-            f"found {_described(content)}"
+            f"found {_described(content)}. If it is something else, move it out of the folder that you named"
         )
     for number, annotation in enumerate(listed):
         name = annotation.get("frame_dir") if isinstance(annotation, dict) else None
