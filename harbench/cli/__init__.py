@@ -26,3 +26,10 @@ def main() -> None:
 
         console.show_error(str(error))
         sys.exit(USER_ERROR)
+    except OSError as error:
+        if error.filename is None:  # no file of the user's: a fault of harbench, which its traceback tells
+            raise
+        from harbench import console
+
+        console.show_error(f"{error.filename}: {error.strerror}. Is --home (or --runs) a folder that you may write to?")
+        sys.exit(USER_ERROR)

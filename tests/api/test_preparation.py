@@ -147,6 +147,9 @@ def test_killed_while_fetching_it_goes_on(home: tuple[Path, HostileServer]) -> N
 def test_usage(home: tuple[Path, HostileServer]) -> None:
     where, _ = home
     harbench(where, "prepare", "fetched", "--limit-rate", "soon", code=2)
+    (where / "file").touch()
+    told = harbench(where / "file", "prepare", "weizmann", "--url", "http://x/weizmann.zip", code=1).stderr
+    assert "Not a directory" in told and "--home" in told
     with pytest.raises(CacheError, match="expected i/n"):
         api.prepare("fetched", home=where, shard="3/2")
     with pytest.raises(DownloadError, match="say --url NAME=URL"):
