@@ -8,8 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from harbench.api.auditing import AuditReport, audit, audit_text
     from harbench.api.benchmarks import bench, bench_text
     from harbench.api.catalog import DatasetStatus, RecipeSummary, datasets, recipe_schema, recipe_text, recipes, splits
+    from harbench.api.converting import Conversion, convert, convert_from
     from harbench.api.evaluating import Evaluation, evaluate, evaluation_text
     from harbench.api.owndata import OwnOptions
     from harbench.api.preparation import PrepareReport, prepare
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
     from harbench.api.running import run, run_text
 
 _MODULES = {
+    "auditing": ("AuditReport", "audit", "audit_text"),
     "benchmarks": ("bench", "bench_text"),
     "catalog": ("DatasetStatus", "RecipeSummary", "datasets", "recipe_schema", "recipe_text", "recipes", "splits"),
+    "converting": ("Conversion", "convert", "convert_from"),
     "evaluating": ("Evaluation", "evaluate", "evaluation_text"),
     "owndata": ("OwnOptions",),
     "preparation": ("PrepareReport", "prepare"),
@@ -28,14 +32,20 @@ _MODULES = {
 _HOME_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "AuditReport",
+    "Conversion",
     "DatasetStatus",
     "Evaluation",
     "OwnOptions",
     "PrepareReport",
     "RecipeSummary",
     "ReportResult",
+    "audit",
+    "audit_text",
     "bench",
     "bench_text",
+    "convert",
+    "convert_from",
     "datasets",
     "evaluate",
     "evaluation_text",

@@ -1,4 +1,4 @@
-"""Commands about data: datasets, prepare, splits, bench."""
+"""Commands about data: datasets, prepare, splits, convert, bench."""
 
 from __future__ import annotations
 
@@ -129,11 +129,25 @@ def splits(
     name: Annotated[str, typer.Argument(help="Data set.")],
     split: SplitOption = "all",
     check: Annotated[bool, typer.Option("--check", help="Exit 4 unless every split holds.")] = False,
+    audit: Annotated[
+        list[str] | None,
+        typer.Option(help="List, CSV or folder of somebody's split, or train=FILE, test=FILE; may be repeated."),
+    ] = None,
+    duplicates: Annotated[
+        bool, typer.Option("--duplicates", help="With --audit: look for near duplicates among cached frames.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """The official partition: counts, groups, and whether nothing straddles train and test."""
+    """The official partition, and whether nothing straddles train and test; --audit measures somebody else's."""
     from harbench import console
 
+    if audit:
+        with tracked(context) as (settings, track):
+            measured = api.audit(name, audit, home=settings.home, duplicates=duplicates, track=track)
+        print_json(measured) if as_json else console.say(api.audit_text(measured))
+        if check and any(each.leaks for each in measured.splits):
+            raise typer.Exit(CHECK_FAILED)
+        return
     found = api.splits(name, split, home=settings_of(context).home)
     if as_json:
         print_json(found)
@@ -145,8 +159,43 @@ def splits(
             for c in found
         ]  # fmt: skip
         console.show_table(f"{name}: official partition", columns, rows, numeric=columns[1:6])
+        for split_check in found:
+            for note in split_check.notes:
+                console.say(f"{split_check.split}: {note}")
     if check and any(each.problems for each in found):
         raise typer.Exit(CHECK_FAILED)
+
+
+@app.command()
+def convert(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Data set; with --from the file or folder to read.")],
+    to: Annotated[str, typer.Option(help="mmaction2, rawframes, skeleton, videofolder or webdataset.")] = "",
+    output: Annotated[Path | None, typer.Option(help="New folder to write to.")] = None,
+    split: SplitOption = "all",
+    form: Annotated[str, typer.Option("--from", help="mmaction2, skeleton, videofolder or webdataset.")] = "",
+    own_name: Annotated[str, typer.Option("--name", help="With --from: what the data set is to be called.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="With --from: write over your data set of that name.")] = False,
+    as_json: Json = False,
+) -> None:
+    """A prepared data set in another tool's format, or another tool's as a data set of yours."""
+    from harbench import console
+
+    with tracked(context) as (settings, track):
+        if to and output and not form:
+            done = api.convert(name, to=to, output=output, home=settings.home, split=split, track=track)
+        elif form and own_name and not to:
+            done = api.convert_from(form, Path(name), name=own_name, home=settings.home, force=force)
+        else:
+            raise typer.BadParameter("expected --to FORMAT --output DIR, or --from FORMAT --name NAME")
+    if as_json:
+        print_json(done)
+        return
+    console.say(f"{done.dataset}: {done.samples} samples, {done.format}, {', '.join(done.splits)}, in {done.output}")
+    for note in done.notes:
+        console.say(f"  note       {note}")
+    if done.next:
+        console.say(f"Next:  {done.next}")
 
 
 @app.command()

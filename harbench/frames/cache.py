@@ -144,6 +144,13 @@ class MappedCache:
                 f"{media} was damaged in {tar_path(self.folder, block)} ({error}); delete that file and prepare again"
             ) from None
 
+    def stored(self, media: str) -> list[bytes]:
+        """The members of a media as they are stored: a JPEG a frame, or one .npy file. Raises CacheError as `info` does."""
+        row = self._row(media)
+        block, (first, end) = int(self._facts[row, 0]), self._first[row : row + 2].tolist()
+        starts, sizes = self._offsets[first:end].tolist(), self._sizes[first:end].tolist()
+        return [self._bytes(block, start, start + size).tobytes() for start, size in zip(starts, sizes, strict=True)]
+
     def _pictures(self, block: int, rows: npt.NDArray[np.int64], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
         """The JPEG members at ascending `rows` of the member columns, decoded, [n, H, W, 3]."""
         starts, sizes = self._offsets[rows].tolist(), self._sizes[rows].tolist()
