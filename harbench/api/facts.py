@@ -45,7 +45,7 @@ def protocol_of(inputs: Inputs) -> ProtocolFacts:
     stream = recipe.data.cache.stream
     return ProtocolFacts(
         modality={"rgb": "RGB", "flow": "flow", "pose": "pose"}[stream],
-        pretraining=pretraining(recipe.model.weights),
+        pretraining=pretraining(recipe.model.init_from or recipe.model.weights),
         frames=str(recipe.input.clip.frames_per_clip),
         time_base=time_base(recipe.input.clip),
         size="" if stream == "pose" else str(recipe.input.size),

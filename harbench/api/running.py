@@ -246,9 +246,15 @@ def _train(
 
 
 def _write_train_ids(path: Path, inputs: Inputs) -> None:
-    """The training samples, so that scoring them later can be refused: one `<dataset>/<sample id>` a line."""
+    """The samples that the weights have seen, here or before, so that scoring them later can be refused.
+
+    One `<dataset>/<sample id>` a line, sorted.
+    """
+    from harbench.models.weights import inherited_ids
+
+    seen = {*inputs.trained_on, *inherited_ids(inputs.recipe.model)}
     with replacing(path, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
-        packed.writelines(f"{name}\n".encode() for name in inputs.trained_on)
+        packed.writelines(f"{name}\n".encode() for name in sorted(seen))
 
 
 def _summary(record: RunRecord, folder: str, state: str, failed: int) -> RunReport:

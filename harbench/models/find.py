@@ -47,7 +47,7 @@ def find_model(name: str) -> Callable[..., nn.Module]:
 
 
 def build_model(config: ModelConfig, num_classes: int, *, classes: Sequence[str] = ()) -> nn.Module:
-    """Build the model on the CPU, its weights drawn from torch's generator, then put `config.weights` in, if any.
+    """Build the model on the CPU, its weights drawn from torch's generator, then put in the weights it names, if any.
 
     `classes` are the class keys in order: from a file that names its classes, a classification layer is taken over only
     if they are these. Raises RecipeError for an unknown name or wrong `args`, WeightsError for weights that are not to
@@ -64,7 +64,7 @@ def build_model(config: ModelConfig, num_classes: int, *, classes: Sequence[str]
         raise RecipeError(f"model {config.name} cannot be built with args {dict(config.args)}: {error}") from error
     if not isinstance(model, nn.Module):
         raise RecipeError(f"model.name {config.name!r}: expected a torch.nn.Module, found {type(model).__name__}")
-    if config.weights is not None:
+    if config.weights is not None or config.init_from is not None:
         from harbench.models.weights import load_weights
 
         load_weights(model, config, classes)

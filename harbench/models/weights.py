@@ -1,22 +1,22 @@
-"""Pretrained weights into a model: from torchvision's or timm's hub by data set name, or from a file.
+"""Pretrained weights into a model: from a hub by name, from a finished run, or from a file.
 
-The body must fit completely, or it is an error. The classification layer is taken over only where it fits, else it
-keeps its fresh initialisation. Files are read as tensors only; no object in them is ever executed.
+The body must fit completely, or it is an error. The classification layer is taken over where it fits and its classes are
+ours, row by row under their names; else it keeps its fresh initialisation. Files are read as tensors only; no object in
+them is ever executed.
 """
 
 from __future__ import annotations
 
 import difflib
-import http.client
+import gzip
 import json
 import logging
 import re
 import struct
-import urllib.request
 import warnings
 from _pickle import UnpicklingError  # the error alone: nothing here unpickles
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import safetensors
@@ -24,16 +24,14 @@ import torch
 from torch import nn
 
 from harbench.errors import HarbenchWarning, WeightsError
-from harbench.files import sha256
+from harbench.models.hubs import HUBS, check_hub, fetched, hub_of, is_published
 from harbench.recipe import ModelConfig
 
 logger = logging.getLogger(__name__)
 
 Tensors = dict[str, torch.Tensor]
-HUBS: Mapping[str, str] = {"kinetics400": "KINETICS400", "imagenet": "IMAGENET1K"}
-"""Legal words of `model.weights` -> how torchvision's weight names begin."""
-UNREACHABLE = (OSError, http.client.HTTPException)
-"""What a download raises on a machine that is offline; urllib's and requests' errors are OSErrors."""
+BACKBONE = "backbone."
+"""Where a model that is more than an image network keeps it: weights of the image network fill this part alone."""
 UNREADABLE = (
     UnpicklingError,
     safetensors.SafetensorError,
@@ -61,42 +59,54 @@ class WeightsReport:
     """Tensors of the model that the source lacks or has for other classes: the classification layer."""
     unused: tuple[str, ...]
     """Tensors of the source that the model has no place for."""
-
-
-@dataclass(frozen=True)
-class _Hub:
-    """Where published weights lie."""
-
-    what: str
-    file: Path
-    """Where the file is, or belongs; relative where the hub files it under a name of its own making."""
-    url: str
+    reordered: tuple[str, ...] = ()
+    """Classes that the source has at another place than we: their rows were moved."""
 
 
 def load_weights(model: nn.Module, config: ModelConfig, classes: Sequence[str] = ()) -> WeightsReport:
-    """Put `config.weights` into `model`.
+    """Put the weights that `config` names into `model`; `classes` are our class keys in order.
 
-    The classification layer (the model's last linear layer) stays fresh when its shape differs, or when the file names
-    its classes and they are not `classes` in this order. Raises WeightsError when the weights cannot be had, are
-    damaged, or belong to another model.
+    The classification layer is the model's last linear layer. `config.head` says whether it has to be kept, is to be
+    replaced, or (auto) is kept where that is possible: shapes fit, and the source's classes, if stated, are ours in any
+    order. Raises WeightsError when the weights cannot be had, are damaged, or belong to another model.
     """
-    if config.weights in HUBS:
-        source = f"{config.weights} weights of {config.name}"
-        return _put(model, _from_hub(config), source, keep_head=True)
-    path = _file_of(config)
-    state, metadata = read_tensors(path)
-    theirs = metadata.get("classes")
-    return _put(model, state, str(path), keep_head=theirs is None or json.loads(theirs) == list(classes))
+    state, theirs, source = _source(config, classes)
+    own, head = model.state_dict(), _head_of(model)
+    state = _adapted(_renamed(state, config, own), own)
+    fits = bool(classes) and all(key in state and len(state[key]) == len(own[key]) for key in head)
+    rows = None if config.head == "replace" else _class_rows(theirs, classes, source, config)
+    if not theirs and fits and config.init_from is None and rows is not None:
+        _warn_of_order(source, classes)
+    moved: tuple[str, ...] = ()
+    if theirs and rows is not None:
+        moved = tuple(classes[at] for at, row in enumerate(rows) if at != row)
+        state |= {key: state[key][rows] for key in head if key in state and len(state[key]) == len(theirs)}
+    report = _put(model, state, source, keep_head=rows is not None)
+    if config.head == "keep" and set(report.fresh) & set(head):
+        raise WeightsError(f"model.head: keep, but the classification layer of {source} does not fit this model's")
+    if moved and not set(report.fresh) & set(head):
+        logger.info("%s: %d classes moved to our order: %s", source, len(moved), ", ".join(moved[:8]))
+        report = replace(report, reordered=moved)
+    return report
 
 
 def check_weights(config: ModelConfig) -> None:
     """Raise the WeightsError that `load_weights` would raise for want of a file; nothing is downloaded or written."""
-    if config.weights is None:
-        return
-    if config.weights not in HUBS:
+    if config.weights is not None and is_published(config.weights):
+        check_hub(hub_of(config))
+    elif config.weights is not None or config.init_from is not None:
         _file_of(config)
-        return
-    _check_hub(_hub_of(config))
+
+
+def inherited_ids(config: ModelConfig) -> tuple[str, ...]:
+    """`<dataset>/<sample id>` of every sample that the run in `config.init_from` has seen, its own parents' included."""
+    if config.init_from is None:
+        return ()
+    path = _file_of(config).with_name("train_ids.txt.gz")
+    if not path.is_file():
+        raise WeightsError(f"model.init_from: there is no {path}, so what its weights have seen is not known")
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return tuple(line.rstrip("\n") for line in lines)
 
 
 def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
@@ -120,111 +130,6 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
     return dict(state), {}
 
 
-def _file_of(config: ModelConfig) -> Path:
-    path = Path(str(config.weights)).expanduser()
-    if not path.is_file():
-        close = difflib.get_close_matches(str(config.weights), HUBS, n=1)
-        raise WeightsError(
-            f"model.weights: expected {', '.join(HUBS)} or a file; found {config.weights!r}, and there is no file "
-            f"{path.absolute()}" + (f"; did you mean {close[0]!r}?" if close else "")
-        )
-    return path
-
-
-def _hub_of(config: ModelConfig) -> _Hub:
-    """Where the published weights of a shipped model are; WeightsError where there are none."""
-    what = f"{config.weights} weights of {config.name}"
-    if config.name == "timm_image":
-        return _timm_hub(config)
-    import torchvision  # here, not above: reading a file needs none of it
-
-    known = torchvision.models.list_models()
-    offered = list(torchvision.models.get_model_weights(config.name)) if config.name in known else []
-    fitting = [each for each in offered if each.name.startswith(HUBS[str(config.weights)])]
-    if not fitting:
-        names = [hub for hub, start in HUBS.items() if any(each.name.startswith(start) for each in offered)]
-        raise WeightsError(
-            f"model.weights: there are no {what}; on a hub it has {' and '.join(names) or 'none'}. Give a file with "
-            "--set model.weights=PATH, or train from scratch with --set model.weights=null"
-        )
-    # the later version of the same data set's weights is the better one: torchvision calls it the default
-    chosen = max(fitting, key=lambda each: each.name)
-    return _Hub(what, Path(torch.hub.get_dir()) / "checkpoints" / chosen.url.rpartition("/")[2], chosen.url)
-
-
-def _timm_hub(config: ModelConfig) -> _Hub:
-    import timm
-    from huggingface_hub import hf_hub_url, try_to_load_from_cache
-
-    architecture = str(config.args.get("architecture"))
-    published = timm.get_pretrained_cfg(architecture) if timm.is_model(architecture) else None
-    what = f"{config.weights} weights of timm's {architecture}"
-    if config.weights != "imagenet" or published is None or not published.hf_hub_id:
-        raise WeightsError(f"model.weights: there are no {what}; train from scratch with --set model.weights=null")
-    cached = try_to_load_from_cache(published.hf_hub_id, "model.safetensors")
-    file = Path(cached) if isinstance(cached, str) else Path(published.hf_hub_id, "model.safetensors")
-    return _Hub(what, file, hf_hub_url(published.hf_hub_id, "model.safetensors"))
-
-
-def _from_hub(config: ModelConfig) -> Tensors:
-    hub = _hub_of(config)
-    _check_hub(hub)
-    if config.name == "timm_image":
-        return _from_timm(config, hub)
-    if not hub.file.is_file():
-        logger.info("downloading %s to %s", hub.what, hub.file)
-        hub.file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(hub.url, str(hub.file), hash_prefix=_hash_of(hub), progress=False)
-        except (*UNREACHABLE, RuntimeError) as error:  # RuntimeError: torch.hub's word for a wrong hash
-            raise _unreachable(hub, error) from None
-    return read_tensors(hub.file)[0]
-
-
-def _from_timm(config: ModelConfig, hub: _Hub) -> Tensors:
-    import timm
-
-    try:
-        published: nn.Module = timm.create_model(config.args["architecture"], pretrained=True)
-    except (*UNREACHABLE, RuntimeError) as error:
-        raise _unreachable(hub, error) from None
-    return dict(published.state_dict())
-
-
-def _hash_of(hub: _Hub) -> str:
-    """The first hex digits of the SHA-256 that torchvision's file names carry; empty for a name without."""
-    found = re.search(r"-([0-9a-f]{8,})\.", hub.file.name)
-    return found[1] if found else ""
-
-
-def _check_hub(hub: _Hub) -> None:
-    """WeightsError when the file is neither here and whole nor in reach."""
-    if not hub.file.is_file():
-        try:
-            urllib.request.urlopen(hub.url, timeout=10).close()
-        except UNREACHABLE as error:
-            raise _unreachable(hub, error) from None
-    elif not sha256(hub.file).startswith(_hash_of(hub)):
-        raise WeightsError(
-            f"{hub.what}: {hub.file} ({hub.file.stat().st_size:,} bytes) is truncated or damaged: its SHA-256 does not "
-            f"begin with {_hash_of(hub)} as its name says. Delete it, then run again or put a whole copy there."
-        )
-
-
-def _unreachable(hub: _Hub, error: BaseException) -> WeightsError:
-    lines = [
-        f"{hub.what}: {hub.file.name} is not on this machine and cannot be downloaded ({error}).",
-        f"  - On a machine that is online fetch {hub.url}",
-    ]
-    if hub.file.is_absolute():
-        lines.append(f"    and put it into the folder {hub.file.parent}")
-    lines += [
-        "  - or name your copy of it:  --set model.weights=PATH",
-        "  - or train from scratch:    --set model.weights=null",
-    ]
-    return WeightsError("\n".join(lines))
-
-
 def _not_weights(path: Path, error: BaseException) -> WeightsError:
     """torch's own words end in advice to execute the file: of them only the name of the object is kept."""
     foreign = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
@@ -240,42 +145,155 @@ def _not_weights(path: Path, error: BaseException) -> WeightsError:
     )
 
 
+def _file_of(config: ModelConfig) -> Path:
+    """The file of `weights` or of the run `init_from`, which has to be there."""
+    if config.init_from is not None:
+        path = Path(config.init_from).expanduser() / "model.safetensors"
+        if not path.is_file():
+            raise WeightsError(
+                f"model.init_from: expected the folder of a finished run, found no {path.absolute()}; "
+                "`harbench run` writes it when training is done"
+            )
+        return path
+    path = Path(str(config.weights)).expanduser()
+    if not path.is_file():
+        close = difflib.get_close_matches(str(config.weights), HUBS, n=1)
+        raise WeightsError(
+            f"model.weights: expected {', '.join(HUBS)}, hf:owner/name or a file; found {config.weights!r}, and there "
+            f"is no file {path.absolute()}" + (f"; did you mean {close[0]!r}?" if close else "")
+        )
+    return path
+
+
+def _source(config: ModelConfig, classes: Sequence[str]) -> tuple[Tensors, tuple[str, ...], str]:
+    """Tensors, the names of their classes in order (empty: not stated), and what to call them."""
+    if config.weights is not None and is_published(config.weights):
+        hub = hub_of(config)
+        state, source, stated = read_tensors(fetched(hub))[0], hub.what, hub.classes
+    else:
+        path = _file_of(config)
+        state, metadata = read_tensors(path)
+        source, stated = str(path), tuple(json.loads(metadata.get("classes", "[]")))
+    if config.weights_classes == "sorted":
+        return state, tuple(sorted(classes)), source
+    return state, stated if config.weights_classes is None else _listed(Path(config.weights_classes)), source
+
+
+def _listed(path: Path) -> tuple[str, ...]:
+    """Class names of a file, one a line; a number before the name (`1 ApplyEyeMakeup`) only counts the lines."""
+    try:
+        lines = path.expanduser().read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeightsError(
+            f"model.weights_classes: expected `sorted` or a text file with one class a line; {path}: {error}"
+        ) from None
+    return tuple(re.sub(r"^\d+[\s,:]+", "", line).partition("\t")[0].strip() for line in lines if line.strip())
+
+
+def _class_rows(theirs: Sequence[str], ours: Sequence[str], source: str, config: ModelConfig) -> list[int] | None:
+    """Their row of each of our classes, by name in letters and digits; None: not all are there.
+
+    With no names on their side the rows are taken to be in our order.
+    """
+    if not theirs:
+        return list(range(len(ours)))
+    place = {_letters(name): index for index, name in enumerate(theirs)}
+    found = [place.get(_letters(name)) for name in ours]
+    missing = [name for name, index in zip(ours, found, strict=True) if index is None]
+    if missing and config.head == "keep":
+        raise WeightsError(
+            f"model.head: keep, but {source} knows {len(theirs)} classes without {len(missing)} of these "
+            f"{len(ours)}: {', '.join(missing[:8])}. Set model.head=replace to train the layer anew"
+        )
+    known = [index for index in found if index is not None]
+    return known if ours and not missing else None
+
+
+def _warn_of_order(source: str, ours: Sequence[str]) -> None:
+    """Say aloud that the order of classes is an assumption, where another common one would differ."""
+    moved = [key for key, other in zip(ours, sorted(ours), strict=True) if key != other]
+    if moved:
+        message = f"{source} does not name its classes: its rows are taken to be in the official order of classes"
+        warnings.warn(
+            f"{message}. If it was trained on sorted folders, {len(moved)} are exchanged ({', '.join(moved[:4])}): then "
+            "--set model.weights_classes=sorted; else say so with a list, --set model.weights_classes=FILE",
+            HarbenchWarning,
+            stacklevel=3,
+        )
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.casefold()))
+
+
 def _put(model: nn.Module, state: Tensors, source: str, *, keep_head: bool) -> WeightsReport:
-    """Copy `state` into `model`; everything but the classification layer has to fit."""
-    own = model.state_dict()
-    state = _renamed(state, own)
-    head = _head_of(model)
+    """Copy `state` into `model`; everything but the classification layer (or all but the image network) has to fit."""
+    own, head = model.state_dict(), _head_of(model)
+    partly = any(key.startswith(BACKBONE) for key in own) and all(key.startswith(BACKBONE) for key in state)
     mismatched = [key for key in own if key in state and own[key].shape != state[key].shape]
-    fresh = [key for key in own if key in head and (key in mismatched or key not in state or not keep_head)]
+    replaceable = [key for key in own if key in head or (partly and not key.startswith(BACKBONE))]
+    fresh = [key for key in replaceable if key in mismatched or key not in state or (key in head and not keep_head)]
     # files from before batch norm counted its batches lack the counter; nothing reads it where momentum is set
     missing = [key for key in own if key not in state and key not in fresh and not key.endswith("num_batches_tracked")]
     wrong = [key for key in mismatched if key not in fresh]
     if missing or wrong:
-        lines = [f"  {key}: expected {list(own[key].shape)}, missing" for key in missing]
-        lines += [f"  {key}: expected {list(own[key].shape)}, found {list(state[key].shape)}" for key in wrong]
-        more = [f"  ... and {len(lines) - 8} more"] if len(lines) > 8 else []
-        summary = f"{source}: these are weights of another model; {len(lines)} of its {len(own)} tensors do not fit:"
-        raise WeightsError("\n".join([summary, *lines[:8], *more]))
+        raise WeightsError(_misfit(source, own, state, missing, wrong))
     unused = [key for key in state if key not in own]
-    if unused:
+    if unused and not partly:  # an image network's own classification layer is expected to be left over
         message = f"{source}: {len(unused)} tensors have no place in the model: {', '.join(unused[:8])}"
-        warnings.warn(message + (", ..." if len(unused) > 8 else ""), HarbenchWarning, stacklevel=2)
+        warnings.warn(message + (", ..." if len(unused) > 8 else ""), HarbenchWarning, stacklevel=3)
     taken = {key: value for key, value in state.items() if key in own and key not in fresh}
     model.load_state_dict(own | taken)
     logger.info("%s: %d tensors taken over; fresh: %s", source, len(taken), ", ".join(fresh) or "none")
+    if unused:
+        logger.info("%s: left over: %s", source, ", ".join(unused))
     return WeightsReport(source, len(taken), tuple(fresh), tuple(unused))
 
 
-def _renamed(state: Tensors, own: Mapping[str, torch.Tensor]) -> Tensors:
-    """Without the prefix of a parallel wrapper; with the prefix of ours where an image network is applied per frame."""
-    if all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
-    if all(key.startswith("net.") for key in own) and not any(key.startswith("net.") for key in state):
-        state = {f"net.{key}": value for key, value in state.items()}
+def _misfit(
+    source: str, own: Mapping[str, torch.Tensor], state: Tensors, missing: Sequence[str], wrong: Sequence[str]
+) -> str:
+    lines = [f"  {key}: expected {list(own[key].shape)}, missing" for key in missing]
+    lines += [f"  {key}: expected {list(own[key].shape)}, found {list(state[key].shape)}" for key in wrong]
+    more = [f"  ... and {len(lines) - 8} more"] if len(lines) > 8 else []
+    left = [key for key in state if key not in own]
+    more += [f"  the source's names begin so: {', '.join(left[:3])}; see model.strip_prefix, model.key_map"] * bool(
+        left
+    )
+    summary = f"{source}: these are weights of another model; {len(lines)} of its {len(own)} tensors do not fit:"
+    return "\n".join([summary, *lines[:8], *more])
+
+
+def _renamed(state: Tensors, config: ModelConfig, own: Mapping[str, torch.Tensor]) -> Tensors:
+    """Names as in our model: `strip_prefix` and `key_map` first, then a parallel wrapper's prefix off and ours on."""
+    prefixes = [prefix for prefix in (config.strip_prefix, "module.") if prefix]
+    for prefix in prefixes:
+        if all(key.startswith(prefix) for key in state) or prefix == config.strip_prefix:
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    for pattern, replacement in config.key_map.items():
+        state = {re.sub(pattern, replacement, key): value for key, value in state.items()}
+    for prefix in ("net.", BACKBONE):
+        ours = any(key.startswith(prefix) for key in own)
+        if ours and not any(key.startswith(prefix) for key in state):
+            return {f"{prefix}{key}": value for key, value in state.items()}
     return state
 
 
+def _adapted(state: Tensors, own: Mapping[str, torch.Tensor]) -> Tensors:
+    """A first convolution for R, G, B averaged over them and repeated where ours takes other channels.
+
+    Cross-modality initialisation of Wang et al., "Temporal Segment Networks" (ECCV 2016, arXiv:1608.00859), section 3.2.
+    """
+    changed = {
+        key: value.mean(dim=1, keepdim=True).expand_as(own[key])
+        for key, value in state.items()
+        if key in own and value.ndim == 4 == own[key].ndim and value.shape[1] == 3 != own[key].shape[1]
+    }
+    return state | {key: value for key, value in changed.items() if len(value) == len(state[key])}
+
+
 def _head_of(model: nn.Module) -> tuple[str, ...]:
-    """State-dict keys of the classification layer: the last linear layer of the model."""
+    """State-dict keys of the classification layer: the last linear layer, or where there is none the last convolution."""
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    return (f"{linear[-1]}.weight", f"{linear[-1]}.bias") if linear else ()
+    last = linear or [name for name, module in model.named_modules() if isinstance(module, nn.Conv3d)]
+    return (f"{last[-1]}.weight", f"{last[-1]}.bias") if last else ()

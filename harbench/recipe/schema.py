@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -17,9 +18,33 @@ class ModelConfig(Part):
 
     name: str
     weights: str | None = None
-    """`kinetics400` or `imagenet` (torchvision's or timm's hub), or a path to .safetensors / .pth; None: from scratch."""
+    """`kinetics400` or `imagenet` (torchvision's or timm's hub), `hf:owner/name[/file]` (Hugging Face), or a path to
+    .safetensors / .pth; None: from scratch."""
+    init_from: str | None = None
+    """Folder of a finished run whose weights training starts from, instead of `weights`."""
+    strip_prefix: str = ""
+    """Taken off the tensor names of `weights`."""
+    key_map: Mapping[str, str] = Field(default_factory=dict)
+    """Regular expression -> replacement, applied in order to the tensor names of `weights`."""
+    weights_classes: str | None = None
+    """Order of the classes in `weights`: `sorted` (as of folders), or a text file with one a line; None: as stated in it."""
+    head: Literal["auto", "keep", "replace"] = "auto"
+    """The classification layer of `weights`: kept if it knows our classes, has to be kept, or trained anew."""
     args: Mapping[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the function."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelConfig:
+        if self.weights is not None and self.init_from is not None:
+            raise ValueError("give weights or init_from, not both")
+        for pattern in self.key_map:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"key_map: {pattern!r} is no regular expression: {error}") from None
+        if self.head == "keep" and self.weights is None and self.init_from is None:
+            raise ValueError("head: keep needs weights or init_from")
+        return self
 
 
 class EvalConfig(Part):

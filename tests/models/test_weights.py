@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -12,12 +13,12 @@ import pytest
 import safetensors.torch
 import torch
 from torch import nn
-from torchvision.models import video
+from torchvision.models import resnet18, video
 
 from harbench.errors import HarbenchWarning, WeightsError
-from harbench.models import weights as module
+from harbench.models import hubs
 from harbench.models.find import build_model
-from harbench.models.weights import check_weights, load_weights, read_tensors
+from harbench.models.weights import check_weights, inherited_ids, load_weights, read_tensors
 from harbench.recipe import ModelConfig
 
 MC3 = "mc3_18-a90a0ba3.pth"
@@ -188,7 +189,7 @@ def test_a_damaged_hub_file_is_told_and_a_whole_one_is_used(hub: Path, monkeypat
         with pytest.raises(WeightsError, match=r"truncated or damaged.*a90a0ba3(.|\n)*Delete it"):
             ask(config)
     digest = hashlib.sha256((hub / MC3).read_bytes()).hexdigest()
-    monkeypatch.setattr(module, "_hash_of", lambda _: digest[:8])
+    monkeypatch.setattr(hubs, "_hash_of", lambda _: digest[:8])
     check_weights(config)
     model = build_model(config, 5)
     assert torch.equal(model.state_dict()["layer1.0.conv1.0.weight"], state["layer1.0.conv1.0.weight"])
@@ -212,3 +213,117 @@ def test_a_download_is_checked_against_its_name(hub: Path, monkeypatch: pytest.M
 
 def test_no_weights_are_no_obstacle() -> None:
     check_weights(ModelConfig(name="mc3_18"))
+
+
+UCF = ["ApplyEyeMakeup", "HammerThrow", "Hammering"]
+
+
+def named(names: list[str], path: str | None = None, **config: object) -> tuple[nn.Module, object]:
+    model = small(None, len(names))
+    return model, load_weights(model, ModelConfig(name="small_cnn", weights=path, **config), names)
+
+
+@pytest.fixture
+def pth(tmp_path: Path) -> Path:
+    torch.save(trained(), tmp_path / "w.pth")
+    return tmp_path / "w.pth"
+
+
+def test_an_order_that_is_not_stated_is_never_assumed_in_silence(pth: Path) -> None:
+    with pytest.warns(HarbenchWarning, match=r"2 are exchanged \(Hammering, HammerThrow\).*weights_classes=sorted"):
+        _, report = named(["ApplyEyeMakeup", "Hammering", "HammerThrow"], str(pth))
+    assert report.reordered == ()
+    named(UCF, str(pth))  # sorted and official are the same: nothing to warn of
+
+
+def test_rows_of_sorted_folders_are_moved_to_their_names(pth: Path) -> None:
+    ours, state = ["Hammering", "HammerThrow", "ApplyEyeMakeup"], trained()
+    model, report = named(ours, str(pth), weights_classes="sorted")
+    assert report.reordered == ("Hammering", "ApplyEyeMakeup")
+    assert torch.equal(model.state_dict()["net.14.weight"], state["net.14.weight"][[2, 1, 0]])
+    assert torch.equal(model.state_dict()["net.14.bias"], state["net.14.bias"][[2, 1, 0]])
+
+
+def test_rows_are_chosen_by_a_list_of_names(pth: Path, tmp_path: Path) -> None:
+    (tmp_path / "classInd.txt").write_text("1 hammer throw\r\n2 Apply_Eye_Makeup\r\n3 Hammering\r\n")
+    model, _ = named(UCF[:2], str(pth), weights_classes=str(tmp_path / "classInd.txt"))
+    assert torch.equal(model.state_dict()["net.14.weight"], trained()["net.14.weight"][[1, 0]])
+
+
+def test_a_head_is_replaced_or_has_to_be_kept(pth: Path, tmp_path: Path) -> None:
+    model, report = named(UCF, str(pth), head="replace")
+    assert not same_head(model, trained())
+    assert report.fresh == ("net.14.weight", "net.14.bias")
+    assert same_head(named(UCF, str(pth), head="keep")[0], trained())
+    with pytest.raises(WeightsError, match=r"head: keep, but .* does not fit"):
+        named([*UCF, "Archery"], str(pth), head="keep")
+    (tmp_path / "names.txt").write_text("a\nb\nc\n")
+    with pytest.raises(WeightsError, match="knows 3 classes without 3 of these 3: ApplyEyeMakeup"):
+        named(UCF, str(pth), head="keep", weights_classes=str(tmp_path / "names.txt"))
+    with pytest.raises(WeightsError, match="expected `sorted` or a text file"):
+        named(UCF, str(pth), weights_classes=str(tmp_path / "none.txt"))
+
+
+def test_names_are_stripped_and_mapped(tmp_path: Path) -> None:
+    state = trained()
+    foreign = {f"encoder.{key.removeprefix('net.').replace('.weight', '.kernel')}": v for key, v in state.items()}
+    torch.save(foreign, tmp_path / "w.pth")
+    config = {"strip_prefix": "encoder.", "key_map": {r"\.kernel$": ".weight"}}
+    assert same_head(named(UCF, str(tmp_path / "w.pth"), **config)[0], state)
+    with pytest.raises(WeightsError, match=r"names begin so: .*encoder.*see model\.strip_prefix"):
+        named(UCF, str(tmp_path / "w.pth"))
+
+
+def test_a_finished_run_hands_on_its_weights_and_what_they_have_seen(tmp_path: Path) -> None:
+    state = trained()
+    safetensors.torch.save_file(state, tmp_path / "model.safetensors", {"classes": json.dumps(UCF[::-1])})
+    model, report = named(UCF, init_from=str(tmp_path))
+    assert torch.equal(model.state_dict()["net.14.weight"], state["net.14.weight"].flip(0))
+    assert report.reordered == ("ApplyEyeMakeup", "Hammering")
+    config = ModelConfig(name="small_cnn", init_from=str(tmp_path))
+    with pytest.raises(WeightsError, match="what its weights have seen is not known"):
+        inherited_ids(config)
+    with gzip.open(tmp_path / "train_ids.txt.gz", "wt") as handle:
+        handle.write("ucf101/a\nucf101/b\n")
+    assert inherited_ids(config) == ("ucf101/a", "ucf101/b")
+    assert inherited_ids(ModelConfig(name="small_cnn")) == ()
+    with pytest.raises(WeightsError, match="expected the folder of a finished run"):
+        check_weights(ModelConfig(name="small_cnn", init_from=str(tmp_path / "none")))
+
+
+def test_image_weights_enter_a_flow_stream_as_their_mean_over_colours(hub: Path) -> None:
+    state = resnet18(weights=None).state_dict()
+    torch.save(state, hub / "resnet18-f37072fd.pth")
+    model = build_model(ModelConfig(name="flow_stack", args={"frames": 3}), 4)
+    report = load_weights(
+        model, ModelConfig(name="flow_stack", weights=str(hub / "resnet18-f37072fd.pth")), list("abcd")
+    )
+    first = model.net.conv1.weight
+    assert first.shape == (64, 6, 7, 7)
+    torch.testing.assert_close(first[:, 4], state["conv1.weight"].mean(1))
+    assert report.fresh == ("net.fc.weight", "net.fc.bias")
+
+
+def test_image_weights_fill_the_backbone_of_a_recurrent_network_alone(tmp_path: Path) -> None:
+    state = resnet18(weights=None).state_dict()
+    torch.save(state, tmp_path / "w.pth")
+    model = build_model(ModelConfig(name="resnet_lstm", weights=str(tmp_path / "w.pth")), 4, classes=list("abcd"))
+    assert torch.equal(model.backbone.layer1[0].conv1.weight, state["layer1.0.conv1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "words"),
+    [
+        ("tsm", "imagenet", "resnet50-11ad3fa6.pth is not on this machine"),
+        ("cnn_gru", "imagenet", "huggingface.co/timm/efficientnet_b0"),
+        ("videomae", "hf:some/model", "huggingface.co/some/model/resolve/main/model.safetensors"),
+        ("videomae", "hf:some/model/a.pth", "fetch https://huggingface.co/some/model/resolve/main/a.pth"),
+        ("videomae", "hf:some", "expected hf:owner/name"),
+        ("motion3d", "imagenet", "there are no imagenet weights of motion3d"),
+    ],
+)
+@pytest.mark.usefixtures("hub")
+def test_where_published_weights_would_come_from(name: str, weights: str, words: str) -> None:
+    with pytest.raises(WeightsError) as caught:
+        check_weights(ModelConfig(name=name, weights=weights))
+    assert words in str(caught.value)

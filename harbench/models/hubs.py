@@ -1,0 +1,158 @@
+"""Where published weights lie: torchvision's, timm's and Hugging Face's hubs. Nothing here reads a tensor."""
+
+from __future__ import annotations
+
+import http.client
+import inspect
+import logging
+import re
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harbench.errors import WeightsError
+from harbench.files import sha256
+from harbench.recipe import ModelConfig
+
+logger = logging.getLogger(__name__)
+
+HUBS: Mapping[str, str] = {"kinetics400": "KINETICS400", "imagenet": "IMAGENET1K"}
+"""Legal words of `model.weights` -> how torchvision's weight names begin."""
+UNREACHABLE = (OSError, http.client.HTTPException)
+"""What a download raises on a machine that is offline; urllib's and requests' errors are OSErrors."""
+
+
+@dataclass(frozen=True)
+class Hub:
+    """Where published weights lie."""
+
+    what: str
+    file: Path
+    """Where the file is, or belongs; relative where the hub files it under a name of its own making."""
+    url: str
+    repo: str = ""
+    """`owner/name` on Hugging Face; empty for torchvision."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes of its classification layer, in order; empty: not stated."""
+
+
+def is_published(weights: str | None) -> bool:
+    """Whether `model.weights` names a hub rather than a file."""
+    return weights in HUBS or str(weights).startswith("hf:")
+
+
+def hub_of(config: ModelConfig) -> Hub:
+    """Where the published weights of a model, or of its image network, are; WeightsError where there are none."""
+    if str(config.weights).startswith("hf:"):
+        return _huggingface(str(config.weights))
+    architecture = _architecture(config)
+    if architecture.startswith("timm:"):
+        return _timm(config, architecture.removeprefix("timm:"))
+    import torch
+    import torchvision  # here, not above: reading a file needs none of it
+
+    what = f"{config.weights} weights of {architecture}"
+    known = torchvision.models.list_models()
+    offered = list(torchvision.models.get_model_weights(architecture)) if architecture in known else []
+    fitting = [each for each in offered if each.name.startswith(HUBS[str(config.weights)])]
+    if not fitting:
+        names = [hub for hub, start in HUBS.items() if any(each.name.startswith(start) for each in offered)]
+        raise WeightsError(
+            f"model.weights: there are no {what}; on a hub it has {' and '.join(names) or 'none'}. Give a file with "
+            "--set model.weights=PATH, or train from scratch with --set model.weights=null"
+        )
+    # the later version of the same data set's weights is the better one: torchvision calls it the default
+    chosen = max(fitting, key=lambda each: each.name)
+    file = Path(torch.hub.get_dir()) / "checkpoints" / chosen.url.rpartition("/")[2]
+    return Hub(what, file, chosen.url, classes=tuple(chosen.meta.get("categories", ())))
+
+
+def fetched(hub: Hub) -> Path:
+    """The file on this machine, downloaded if it is not there; WeightsError if it cannot be had."""
+    check_hub(hub)
+    if hub.file.is_file():
+        return hub.file
+    logger.info("downloading %s to %s", hub.what, hub.file)
+    try:
+        if hub.repo:
+            from huggingface_hub import hf_hub_download
+
+            return Path(hf_hub_download(hub.repo, hub.url.rpartition("/")[2]))
+        import torch
+
+        hub.file.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(hub.url, str(hub.file), hash_prefix=_hash_of(hub), progress=False)
+    except (*UNREACHABLE, RuntimeError) as error:  # RuntimeError: torch.hub's word for a wrong hash
+        raise _unreachable(hub, error) from None
+    return hub.file
+
+
+def check_hub(hub: Hub) -> None:
+    """WeightsError when the file is neither here and whole nor in reach."""
+    if not hub.file.is_file():
+        try:
+            urllib.request.urlopen(hub.url, timeout=10).close()
+        except UNREACHABLE as error:
+            raise _unreachable(hub, error) from None
+    elif not hub.repo and not sha256(hub.file).startswith(_hash_of(hub)):
+        raise WeightsError(
+            f"{hub.what}: {hub.file} ({hub.file.stat().st_size:,} bytes) is truncated or damaged: its SHA-256 does not "
+            f"begin with {_hash_of(hub)} as its name says. Delete it, then run again or put a whole copy there."
+        )
+
+
+def _architecture(config: ModelConfig) -> str:
+    """What a hub knows the model by: its own name, or that of the image network it is built on."""
+    if config.name == "timm_image":
+        return f"timm:{config.args.get('architecture')}"
+    from harbench.models.find import find_model
+
+    backbone = inspect.signature(find_model(config.name)).parameters.get("backbone")
+    return config.name if backbone is None else str(config.args.get("backbone", backbone.default))
+
+
+def _timm(config: ModelConfig, architecture: str) -> Hub:
+    import timm
+
+    published = timm.get_pretrained_cfg(architecture) if timm.is_model(architecture) else None
+    what = f"{config.weights} weights of timm's {architecture}"
+    if config.weights != "imagenet" or published is None or not published.hf_hub_id:
+        raise WeightsError(f"model.weights: there are no {what}; train from scratch with --set model.weights=null")
+    return _on_huggingface(what, published.hf_hub_id, "model.safetensors")
+
+
+def _huggingface(weights: str) -> Hub:
+    """`hf:owner/name`, whose file is model.safetensors, or `hf:owner/name/file`."""
+    owner, _, rest = weights.removeprefix("hf:").partition("/")
+    name, _, file = rest.partition("/")
+    if not owner or not name:
+        raise WeightsError(f"model.weights: expected hf:owner/name or hf:owner/name/file, found {weights!r}")
+    return _on_huggingface(weights, f"{owner}/{name}", file or "model.safetensors")
+
+
+def _on_huggingface(what: str, repo: str, file: str) -> Hub:
+    from huggingface_hub import hf_hub_url, try_to_load_from_cache
+
+    cached = try_to_load_from_cache(repo, file)
+    return Hub(what, Path(cached) if isinstance(cached, str) else Path(repo, file), hf_hub_url(repo, file), repo)
+
+
+def _hash_of(hub: Hub) -> str:
+    """The first hex digits of the SHA-256 that torchvision's file names carry; empty for a name without."""
+    found = re.search(r"-([0-9a-f]{8,})\.", hub.file.name)
+    return found[1] if found else ""
+
+
+def _unreachable(hub: Hub, error: BaseException) -> WeightsError:
+    lines = [
+        f"{hub.what}: {hub.file.name} is not on this machine and cannot be downloaded ({error}).",
+        f"  - On a machine that is online fetch {hub.url}",
+    ]
+    if hub.file.is_absolute():
+        lines.append(f"    and put it into the folder {hub.file.parent}")
+    lines += [
+        "  - or name your copy of it:  --set model.weights=PATH",
+        "  - or train from scratch:    --set model.weights=null",
+    ]
+    return WeightsError("\n".join(lines))
