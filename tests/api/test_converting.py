@@ -113,3 +113,6 @@ def test_what_cannot_be_converted_is_told(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "bad/s_train_videos.txt").write_text("x.avi 0\n../y.avi 0\nz.avi 7\n")
     with pytest.raises(DatasetError, match=r"(?s)line 3.*no such file.*relative path"):
         api.convert_from("mmaction2", tmp_path / "bad", name="mine", home=videos)
+    (tmp_path / "bad.pkl").write_bytes(pickle.dumps({"split": {"a_train": []}, "annotations": [{"label": 0}]}))
+    with pytest.raises(DatasetError, match="not what skeleton expects"):
+        api.convert_from("skeleton", tmp_path / "bad.pkl", name="mine", home=videos)
