@@ -200,7 +200,7 @@ class Runs:
         print(f"    {how.name:8} while {what}: {'done' if caught else 'too late, it was through'}", flush=True)
 
     def fetching(self) -> bool:
-        return any(path.stat().st_size > 20_000 for path in self.home.glob("archives/*.part"))
+        return any(path.stat().st_size > 1_000 for path in self.home.glob("archives/*.part"))
 
     def unpacking(self) -> bool:
         return any(path.is_file() for path in self.home.glob("unpacked/.*/**/*"))
