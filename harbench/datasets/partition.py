@@ -7,6 +7,7 @@ split on every machine.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -78,8 +79,11 @@ def leaked_share(members: Sequence[Member], subsets: Mapping[str, str]) -> float
 
 
 def _distance(held: Mapping[str, int], total: Mapping[str, int], share: float) -> float:
-    """How far the classes are from their share: the sum of squares of what is off, in parts of the class."""
-    return sum((held.get(label, 0) / number - share) ** 2 for label, number in total.items())
+    """How far the classes are from their share: the sum of squares of what is off, in parts of the class.
+
+    Summed exactly: the order in which samples are listed must not decide a tie.
+    """
+    return math.fsum((held.get(label, 0) / number - share) ** 2 for label, number in total.items())
 
 
 def _hash(seed: int, name: str) -> bytes:
