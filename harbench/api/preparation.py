@@ -87,6 +87,7 @@ def prepare(
     classes: Sequence[str] = (),
     limit: int | None = None,
     workers: int = 2,
+    decoder: str = "av",
     allow_missing: bool = False,
     insecure: bool = False,
     limit_rate: int | None = None,
@@ -148,7 +149,7 @@ def prepare(
     missing = tuple(media for media in wanted if media not in present)
     if missing and not allow_missing:
         raise MediaError(_missing_message(spec, chosen, wanted, missing))
-    report = _cache(spec, {m: present[m] for m in mine if m in present}, cache, folder, home, workers, track)
+    report = _cache(spec, {m: present[m] for m in mine if m in present}, cache, folder, home, workers, track, decoder)
     if report.done or report.reused:
         warn_of_cut_ranges((sample for table in tables for sample in table.samples), open_cache(folder))
     return PrepareReport(
@@ -217,11 +218,15 @@ def _cache(
     home: Path,
     workers: int,
     track: Track,
+    decoder: str,
 ) -> CacheReport:
     from harbench.frames.cache import build_cache
+    from harbench.frames.decoders import choose_decoder
 
     order = official_order(spec, home)
-    return build_cache(present, folder, cache, order=order, workers=workers, track=track)
+    return build_cache(
+        present, folder, cache, order=order, workers=workers, decoder=choose_decoder(decoder), track=track
+    )
 
 
 def _plan(

@@ -67,6 +67,7 @@ def prepare(
     classes: Annotated[str, typer.Option(help="Only these class keys, comma separated.")] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N media.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that decode.")] = 2,
+    decoder: Annotated[str, typer.Option(help="Of videos: av (PyAV), decord, opencv or torchcodec.")] = "av",
     allow_missing: Annotated[bool, typer.Option(help="Go on with the media that are there (exit 3).")] = False,
     ok_missing: Annotated[
         int, typer.Option(min=0, help="Up to N missing or failed media are no reason for exit 3.")
@@ -105,6 +106,7 @@ def prepare(
             classes=words(classes),
             limit=limit,
             workers=workers,
+            decoder=decoder,
             allow_missing=allow_missing or ok_missing > 0,
             insecure=insecure,
             limit_rate=limit_rate,

@@ -19,6 +19,7 @@ import simplejpeg
 from harbench import places
 from harbench.errors import CacheError
 from harbench.frames.blocks import BLOCK, Entry, padded, read_entries, tar_path
+from harbench.frames.decode import Decoder
 from harbench.frames.fill import Job, fill_blocks, source_of
 from harbench.recipe import CacheConfig
 from harbench.records import CacheReport, MediaInfo, Track, silent
@@ -42,14 +43,17 @@ def build_cache(
     *,
     order: Sequence[str] | None = None,
     workers: int = 2,
+    decoder: Decoder | None = None,
+    patience: float = 120.0,
     track: Track = silent,
 ) -> CacheReport:
     """Store `media` (official path -> file) in the cache folder `dest`; what is there already is left alone.
 
     `order` is the official order of all media of the data set (default: that of `media`): it decides the blocks, so that
     a second split only adds. A media that cannot be decoded is reported with the decoder's own words and stops nothing,
-    even when it kills the process that decodes it. Two processes may build the same cache: each takes the blocks that
-    the other has not.
+    even when it kills the process that decodes it, or hangs (`patience` seconds, and ten more for each MB). `decoder` is
+    for videos (default PyAV); what another one stored before is left alone. Two processes may build the same cache:
+    each takes the blocks that the other has not.
 
     Raises CacheError when the cache cannot be written (the disk is full); what was finished stays.
     """
@@ -69,7 +73,7 @@ def build_cache(
         found["reused"] += there
         missing = tuple((name, path) for name, path in blocks[block] if name not in there)
         if missing:
-            jobs.append(Job(dest, block, missing, config))
+            jobs.append(Job(dest, block, missing, config, decoder, patience))
     total = sum(len(job.media) for job in jobs)
     with closing(fill_blocks(jobs, workers)) as events:
         for event in track(events, f"caching {config.name}", total):

@@ -58,9 +58,9 @@ class Decoder(Protocol):
     def __call__(self, path: Path) -> AbstractContextManager[DecodedMedia]: ...
 
 
-def decoder_for(path: Path) -> Decoder:
-    """The decoder of a file, by its suffix: stills by OpenCV, everything else by PyAV."""
-    return open_still if path.suffix.lower() in IMAGE_SUFFIXES else open_video
+def decoder_for(path: Path, video: Decoder | None = None) -> Decoder:
+    """The decoder of a file, by its suffix: stills by OpenCV, everything else by `video`, or PyAV."""
+    return open_still if path.suffix.lower() in IMAGE_SUFFIXES else video or open_video
 
 
 def frame_rate(nominal: float, times: npt.NDArray[np.float64]) -> float:

@@ -1,7 +1,8 @@
 """Filling cache blocks in worker processes: decode, shrink, encode, append.
 
 A worker owns one block at a time and says what it begins and ends with. A decoder that takes its process down costs one
-media: it is reported, and a new worker goes on behind it. A worker whose parent is gone stops at the next media.
+media, and so does one that hangs: it is reported, and a new worker goes on behind it. A worker whose parent is gone stops
+at the next media.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import signal
+import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
@@ -23,7 +25,7 @@ import numpy as np
 
 from harbench.errors import CacheError, MediaError
 from harbench.frames.blocks import BlockWriter, owned
-from harbench.frames.decode import Image, decoder_for, frame_rate, is_variable
+from harbench.frames.decode import Decoder, Image, decoder_for, frame_rate, is_variable
 from harbench.frames.pose import read_pose
 from harbench.recipe import CacheConfig
 
@@ -37,6 +39,10 @@ class Job:
     media: tuple[tuple[str, Path], ...]
     """(official path, file) in official order."""
     config: CacheConfig
+    decoder: Decoder | None = None
+    """Of videos; a function that a spawned process can import. None: PyAV."""
+    patience: float = 120.0
+    """Seconds after which a decoder at a small file is taken for hung; ten more for each MB."""
     wait: bool = False
     """Wait for a block that another process owns; else it is `busy`."""
 
@@ -57,6 +63,8 @@ class _Worker:
     job: Job | None = None
     media: str = ""
     """What it is decoding now."""
+    deadline: float = float("inf")
+    """When that is taken for hung, by the monotonic clock."""
 
 
 # --------------------------------------------------------------------------------------------------------- the parent
@@ -78,25 +86,31 @@ def _run(jobs: Sequence[Job], workers: int, busy: list[Job]) -> Iterator[Event]:
         for worker in crew:
             _assign(worker, waiting)
         while any(worker.job for worker in crew):
-            ready = wait([worker.connection for worker in crew if worker.job])
+            deadline = min(worker.deadline for worker in crew)
+            left = None if deadline == float("inf") else max(deadline - time.monotonic(), 0)
+            ready = wait([worker.connection for worker in crew if worker.job], left)
             for index, worker in enumerate(crew):
-                if worker.connection not in ready or worker.job is None:
+                if worker.job is None:
                     continue
-                event = _hear(worker)
+                hung = worker.connection not in ready and time.monotonic() >= worker.deadline
+                if worker.connection not in ready and not hung:
+                    continue
+                event = None if hung else _hear(worker)
                 if event is None:
-                    yield _autopsy(worker)
+                    yield _end(worker) if hung else _autopsy(worker)
                     crew[index] = _hire()
                     waiting.appendleft(_behind(worker.job, worker.media))
                     _assign(crew[index], waiting)
                 elif event.what == "begun":
                     worker.media = event.media
+                    worker.deadline = time.monotonic() + _seconds_allowed(worker.job, event.media)
                 elif event.what == "full":
                     raise CacheError(event.reason)
                 elif event.what in ("busy", "finished"):
                     busy += [worker.job] if event.what == "busy" else []
                     _assign(worker, waiting)
                 else:
-                    worker.media = ""
+                    worker.media, worker.deadline = "", float("inf")
                     yield event
     finally:
         for worker in crew:
@@ -130,6 +144,20 @@ def _hear(worker: _Worker) -> Event | None:
         return None
     assert isinstance(event, Event)
     return event
+
+
+def _seconds_allowed(job: Job, media: str) -> float:
+    return job.patience + source_of(dict(job.media)[media])[0] / 1e5
+
+
+def _end(worker: _Worker) -> Event:
+    """Kill a worker whose decoder hangs."""
+    assert worker.job is not None
+    worker.process.kill()
+    worker.process.join()
+    worker.connection.close()
+    seconds = _seconds_allowed(worker.job, worker.media)
+    return Event("failed", worker.media, f"the decoder was still at it after {seconds:.0f} s, and was ended")
 
 
 def _autopsy(worker: _Worker) -> Event:
@@ -177,7 +205,7 @@ def fill_block(job: Job) -> Iterator[Event]:
                 continue
             yield Event("begun", media)
             try:
-                members, facts = encode(media, path, job.config)
+                members, facts = encode(media, path, job.config, job.decoder)
             except MediaError as error:
                 yield Event("failed", media, str(error))
                 continue
@@ -200,7 +228,9 @@ def source_of(path: Path) -> tuple[int, int]:
     return about.st_size, about.st_mtime_ns
 
 
-def encode(media: str, path: Path, config: CacheConfig) -> tuple[list[tuple[str, bytes]], dict[str, object]]:
+def encode(
+    media: str, path: Path, config: CacheConfig, decoder: Decoder | None = None
+) -> tuple[list[tuple[str, bytes]], dict[str, object]]:
     """The tar members of a media, and the facts of its index line. Raises MediaError when it cannot be decoded."""
     stem = str(PurePosixPath(media).with_suffix(""))
     if config.stream == "pose":
@@ -212,7 +242,7 @@ def encode(media: str, path: Path, config: CacheConfig) -> tuple[list[tuple[str,
     images: list[Image] = []
     times: list[float] = []
     size = source_size = (0, 0)
-    with decoder_for(path)(path) as decoded:
+    with decoder_for(path, decoder)(path) as decoded:
         for frame in decoded.frames:
             image = shrink(frame.image, config.short_side)
             if source_size not in ((0, 0), frame.image.shape[:2]):

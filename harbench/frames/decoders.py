@@ -1,0 +1,138 @@
+"""Other decoders than PyAV for videos, each behind the same protocol: OpenCV, decord, torchcodec.
+
+All give upright RGB, every frame that they decode, in order. None of them says what it skipped: of a damaged file they may
+give fewer frames than PyAV, or stop early without a word. `harbench doctor FILE` shows where they differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+
+import cv2
+import numpy as np
+
+from harbench.errors import MediaError
+from harbench.frames.decode import DecodedMedia, Decoder, Frame, open_video
+
+_PIECE = 16
+"""Frames that decord decodes at a time."""
+
+
+@contextmanager
+def open_opencv(path: Path) -> Iterator[DecodedMedia]:
+    """Decode a video with OpenCV's FFmpeg reader, which turns it upright itself."""
+    _check_file(path)
+    reader = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG)
+    try:
+        if not reader.isOpened():
+            raise MediaError("OpenCV cannot open it")
+        fps = float(reader.get(cv2.CAP_PROP_FPS))
+        yield DecodedMedia(_opencv_frames(reader), fps, f"opencv {cv2.__version__}")
+    finally:
+        reader.release()
+
+
+def _opencv_frames(reader: cv2.VideoCapture) -> Iterator[Frame]:
+    count = 0
+    while True:
+        try:
+            good, image = reader.read()
+        except cv2.error as error:
+            raise MediaError(f"OpenCV, after frame {count}: {error.err}") from None
+        if not good:
+            break
+        count += 1
+        time = reader.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        yield Frame(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8), time)
+    if not count:
+        raise MediaError("OpenCV decodes no frame of it")
+
+
+@contextmanager
+def open_decord(path: Path) -> Iterator[DecodedMedia]:
+    """Decode a video with decord, one thread; it turns it upright itself.
+
+    decord gives as many frames as it counts packets, and fills up with the last picture: one more than decode in AVI files
+    with packed B-frames (HMDB51's RATRACE clips).
+    """
+    import decord
+
+    _check_file(path)
+    try:
+        reader = decord.VideoReader(str(path.resolve()), num_threads=1)
+        fps = float(reader.get_avg_fps())
+    except (decord.DECORDError, RuntimeError) as error:
+        raise MediaError(f"decord: {_first_line(error)}") from None
+
+    def frames() -> Iterator[Frame]:
+        for first in range(0, len(reader), _PIECE):
+            chosen = list(range(first, min(first + _PIECE, len(reader))))
+            try:
+                images = reader.get_batch(chosen).asnumpy()
+                times = reader.get_frame_timestamp(chosen)[:, 0]
+            except (decord.DECORDError, RuntimeError) as error:
+                raise MediaError(f"decord, at frame {first}: {_first_line(error)}") from None
+            for image, time in zip(images, times.tolist(), strict=True):
+                yield Frame(np.asarray(image, np.uint8), time)
+
+    yield DecodedMedia(frames(), fps, f"decord {decord.__version__}")
+
+
+@contextmanager
+def open_torchcodec(path: Path) -> Iterator[DecodedMedia]:
+    """Decode a video with torchcodec, on the CPU; it turns it upright itself."""
+    from torchcodec import __version__ as version
+    from torchcodec.decoders import VideoDecoder
+
+    _check_file(path)
+    try:
+        reader = VideoDecoder(str(path.resolve()), dimension_order="NHWC", num_ffmpeg_threads=1)
+    except (RuntimeError, ValueError) as error:
+        raise MediaError(f"torchcodec: {_first_line(error)}") from None
+
+    def frames() -> Iterator[Frame]:
+        for number in range(len(reader)):
+            try:
+                frame = reader.get_frame_at(number)
+            except (RuntimeError, IndexError) as error:
+                raise MediaError(f"torchcodec, at frame {number}: {_first_line(error)}") from None
+            yield Frame(np.asarray(frame.data.numpy(), np.uint8), float(frame.pts_seconds))
+
+    yield DecodedMedia(frames(), float(reader.metadata.average_fps or 0), f"torchcodec {version}")
+
+
+VIDEO_DECODERS: Mapping[str, Decoder] = MappingProxyType(
+    {"av": open_video, "decord": open_decord, "opencv": open_opencv, "torchcodec": open_torchcodec}
+)
+"""Name as in `--decoder` -> decoder."""
+
+
+def installed(name: str) -> bool:
+    """Whether a decoder of `VIDEO_DECODERS` can be imported."""
+    return find_spec({"opencv": "cv2"}.get(name, name)) is not None
+
+
+def choose_decoder(name: str) -> Decoder:
+    """The video decoder of this name. Raises MediaError when there is none, or when it is not installed."""
+    if name not in VIDEO_DECODERS:
+        raise MediaError(f"there is no decoder {name}; there are {', '.join(VIDEO_DECODERS)}")
+    if not installed(name):
+        raise MediaError(f"the decoder {name} is not installed; try: pip install {name}")
+    return VIDEO_DECODERS[name]
+
+
+def _check_file(path: Path) -> None:
+    try:
+        if path.stat().st_size == 0:
+            raise MediaError("the file is empty (0 bytes)")
+    except OSError as error:
+        raise MediaError(f"cannot be read: {error.strerror}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
