@@ -5,7 +5,7 @@ READY := .venv/.ready
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test accept accept-prepare lint types clean
+.PHONY: help run test contract accept accept-prepare lint types clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
@@ -30,6 +30,9 @@ accept: $(READY)  ## Measure whether `sample` still tells models apart (minutes;
 
 accept-prepare: $(READY)  ## Whole data sets from a server and a machine that misbehave (minutes; ARGS="--fraction 0.02")
 	@$(BIN)/python tests/acceptance/prepare_acceptance.py $(ARGS)
+
+contract: $(READY)  ## Every recipe: one training step and one view at its full size (minutes, much memory)
+	@HARBENCH_CONTRACT=full $(BIN)/python -m pytest -q --durations=0 tests/models/test_recipes_contract.py
 
 lint: $(READY)  ## ruff: style, banned imports, layer rules of single files
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .

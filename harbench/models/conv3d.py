@@ -5,16 +5,27 @@ from __future__ import annotations
 import torch
 import torchvision
 from torch import nn
+from torch.nn import functional as F
 
 from harbench.models.layers import DropoutLinear
+
+
+class LastPool(nn.Module):
+    """S3D's mean over 2x7x7 positions, of smaller maps over as many as there are."""
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """`[B, C, T, H, W]` to one less in T and six less in H and W, each at least 1."""
+        time, height, width = maps.shape[2:]
+        return F.avg_pool3d(maps, (min(2, time), min(7, height), min(7, width)), stride=1)
 
 
 def s3d(num_classes: int, dropout: float = 0.2) -> nn.Module:
     """S3D of Xie et al. (ECCV 2018, arXiv:1712.04851), as in torchvision: 8.3 M parameters at 400 classes.
 
-    It pools a last map of 7x7, so at least 13 frames of 209 pixels.
+    Frames may be smaller than the 224 pixels of the published weights.
     """
     net: nn.Module = torchvision.models.video.s3d(weights=None, num_classes=num_classes, dropout=dropout)
+    net.avgpool = LastPool()
     return net
 
 

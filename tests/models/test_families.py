@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torchvision.models.video import s3d as torchvision_s3d
 
 from harbench.errors import RecipeError
+from harbench.models.conv3d import s3d
 from harbench.models.image import resnet18, small_cnn
 from harbench.models.resnet3d import r3d_18
 from harbench.models.skeleton import cnn_lstm, pose_mlp
@@ -56,3 +58,13 @@ def test_other_joints_than_expected_name_the_setting(make: object) -> None:
 
 def test_the_head_keeps_the_published_names() -> None:
     assert {"fc.weight", "fc.bias"} <= r3d_18(7, dropout=0.5).state_dict().keys()
+
+
+def test_s3d_is_torchvisions_at_its_size_and_takes_smaller_frames() -> None:
+    model = s3d(4).eval()
+    published = torchvision_s3d(num_classes=4).eval()
+    published.load_state_dict(model.state_dict())
+    clip = torch.randn(1, 3, 16, 224, 224)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(clip), published(clip))
+        assert model(clip[..., :64, :64]).shape == (1, 4)

@@ -22,7 +22,7 @@ TINY_ARGS: dict[str, dict[str, Any]] = {
 
 TINY_SHAPES: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(("cnn_lstm", "pose_mlp", "ddnet", "stgcn", "stgcnpp"), (3, 8, 17, 1)),
-    "s3d": (3, 13, 209, 209),
+    "cnn_gru": (3, 4, 32, 32),
     "tsm": (3, 4, 32, 32),
     "flow_stack": (2, 4, 32, 32),
     "mvit_v2_s": (3, 4, 64, 64),

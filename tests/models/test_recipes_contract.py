@@ -1,0 +1,106 @@
+"""Every shipped recipe: one training step of a batch of two, and one view in evaluation, from made-up media.
+
+At the smallest legal size by default, at the recipe's own with `HARBENCH_CONTRACT=full` (`make contract`).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import NEEDS, TINY_ARGS, tiny
+from torch.nn import functional as F
+
+from harbench.datasets.tables import load_spec
+from harbench.frames.clips import ClipDataset, evaluation_keys, load_batches, normalize, training_keys
+from harbench.models.find import build_model
+from harbench.recipe import EvalConfig, Recipe, load_recipe
+from harbench.records import MediaInfo, Sample
+
+FULL = os.environ.get("HARBENCH_CONTRACT") == "full"
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+CLASSES = 5
+
+
+class Noise:
+    """A frame cache in which every media is noise of the asked shape."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: type) -> None:
+        self.shape, self.dtype = shape, dtype
+
+    def __contains__(self, media: object) -> bool:
+        return True
+
+    def info(self, media: str) -> MediaInfo:
+        return MediaInfo(frames=160, fps=25.0, width=self.shape[1], height=self.shape[0])
+
+    def read(self, media: str, indices: np.ndarray) -> np.ndarray:
+        rng = np.random.default_rng(len(media))
+        if self.dtype == np.uint8:
+            return rng.integers(0, 256, (len(indices), *self.shape), np.uint8)
+        return rng.normal(size=(len(indices), *self.shape)).astype(self.dtype)
+
+
+def shrunk(recipe: Recipe) -> Recipe:
+    """With the model's smallest legal input and no more frames than that; joints and bodies stay."""
+    name, document = recipe.model.name, recipe.model_dump(mode="json")
+    args, shape = tiny(name)
+    if recipe.data.cache.stream == "pose":
+        args = {}
+    else:
+        document["input"] |= {"size": shape[-1], "resize": None}
+    frames = 16 if recipe.data.cache.stream == "pose" else shape[1]
+    for clip in filter(None, document["input"]["clip"].values()):
+        if isinstance(clip, dict):
+            for key in {"num_frames", "n"} & clip.keys():
+                clip[key] = min(clip[key], frames)
+    if "frames" in TINY_ARGS.get(name, {}):
+        args |= {"frames": min(frames, recipe.input.clip.frames_per_clip)}
+    document["model"]["args"] |= args
+    if document["input"]["clip"]["uniform"]:
+        document["eval"]["clips"] = document["input"]["clip"]["uniform"]["n"]
+    return Recipe.model_validate(document)
+
+
+def model_input(frames: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+    """As in training; flow of two 8-bit channels is centred at zero."""
+    return frames / 127.5 - 1 if recipe.data.cache.stream == "flow" else normalize(frames, recipe.input)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_one_step_and_one_view(path: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(path)
+    if recipe.model.name in NEEDS:
+        pytest.importorskip(NEEDS[recipe.model.name])
+    recipe = recipe if FULL else shrunk(recipe)
+    spec = load_spec(recipe.data.dataset, tmp_path)
+    if recipe.data.cache.stream == "pose":
+        channels, joints = spec.pose_shape
+        cache = Noise((recipe.input.bodies, joints, channels), np.float32)
+    else:
+        side = recipe.input.size * 8 // 7 + 1
+        cache = Noise((side, side, 2 if recipe.data.cache.stream == "flow" else 3), np.uint8)
+    rows = [Sample(f"s{i}", i % CLASSES, f"g{i}", "train", f"m{i}") for i in range(2)]
+    torch.manual_seed(0)
+    model = build_model(recipe.model.model_copy(update={"weights": None, "init_from": None}), CLASSES)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+
+    train = ClipDataset(rows, cache, recipe.input, seed=0, train=True)
+    batch = next(load_batches(train, training_keys(2, 0, 0), 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    loss = F.cross_entropy(model.train()(model_input(batch.frames, recipe)), batch.targets)
+    loss.backward()
+    optimizer.step()
+    assert loss.isfinite()
+    assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+    views = EvalConfig(clips=recipe.eval.clips)
+    test = ClipDataset(rows[:1], cache, recipe.input, seed=0, train=False, eval=views)
+    view = next(load_batches(test, evaluation_keys(1, test.views)[:1], 1))
+    with torch.inference_mode():
+        logits = model.eval()(model_input(view.frames, recipe))
+    assert logits.shape == (1, CLASSES)
+    assert logits.isfinite().all()
