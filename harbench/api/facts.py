@@ -52,8 +52,8 @@ def protocol_of(inputs: Inputs) -> ProtocolFacts:
         views=f"{recipe.eval.clips}x{recipe.eval.crops}",
         averaging=recipe.eval.average,
         selection=recipe.train.selection,
-        decoder="PyAV" if stream == "rgb" else UNKNOWN,
-        cache=recipe.data.cache.name,
+        decoder=UNKNOWN if stream == "pose" else "PyAV",
+        cache=recipe.data.cache.name + (", ±20 px in uint8" if stream == "flow" else ""),
     )
 
 
@@ -79,7 +79,8 @@ def input_shape(recipe: Recipe, spec: DatasetSpec) -> tuple[int, ...]:
     if recipe.data.cache.stream == "pose":
         channels, joints = spec.pose_shape
         return channels, frames, joints, config.bodies
-    return 3, frames, config.size, config.size  # grey is repeated to three channels
+    channels = 2 if recipe.data.cache.stream == "flow" else 3
+    return channels, frames, config.size, config.size  # grey is repeated to three channels
 
 
 def view_gflops(model: nn.Module, recipe: Recipe, spec: DatasetSpec) -> float:

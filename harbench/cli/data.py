@@ -61,7 +61,7 @@ def prepare(
         Path | None, typer.Option("--from", help="Folder of media in any layout; linked, not copied.")
     ] = None,
     archive: Annotated[list[Path] | None, typer.Option(help="Archive already downloaded; may be repeated.")] = None,
-    stream: Annotated[str, typer.Option(help="rgb or pose. Default: what the media are.")] = "",
+    stream: Annotated[str, typer.Option(help="rgb, flow or pose. Default: what the media are.")] = "",
     short_side: Annotated[str, typer.Option(help="Pixels, or native. Default: video 128, images native.")] = "",
     quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality.")] = 90,
     classes: Annotated[str, typer.Option(help="Only these class keys, comma separated.")] = "",

@@ -56,6 +56,8 @@ class Entry:
     variable: bool = False
     """The time between frames is not the same throughout."""
     notes: tuple[str, ...] = ()
+    channels: int = 3
+    """Values a pixel; 2 for flow, whose JPEGs are grey, u above v."""
 
     @property
     def first(self) -> int:

@@ -21,6 +21,7 @@ from harbench.errors import CacheError
 from harbench.frames.blocks import BLOCK, Entry, padded, read_entries, tar_path
 from harbench.frames.decode import Decoder
 from harbench.frames.fill import Job, fill_blocks, source_of
+from harbench.frames.flow import unstacked
 from harbench.recipe import CacheConfig
 from harbench.records import CacheReport, MediaInfo, Track, silent
 
@@ -57,8 +58,6 @@ def build_cache(
 
     Raises CacheError when the cache cannot be written (the disk is full); what was finished stays.
     """
-    if config.stream == "flow":
-        raise CacheError("optical flow cannot be cached by this version; the streams are rgb and pose")
     dest.mkdir(parents=True, exist_ok=True)
     place = {name: index // BLOCK for index, name in enumerate(order if order is not None else media)}
     blocks: dict[int, list[tuple[str, Path]]] = defaultdict(list)
@@ -100,11 +99,11 @@ class MappedCache:
         for path in sorted(folder.glob("frames-*.idx")):
             block = int(path.stem.removeprefix("frames-"))
             for e in read_entries(folder, block).values():
-                facts = (block, e.frames, e.width, e.height, e.source_width, e.source_height)
+                facts = (block, e.frames, e.width, e.height, e.source_width, e.source_height, e.channels)
                 found[_name(e.media)] = facts, e.fps, _members(e)
         self._names = np.array(sorted(found), np.bytes_)
         ordered = [found[name] for name in sorted(found)]
-        self._facts = np.array([facts for facts, _, _ in ordered], np.int32).reshape(-1, 6)
+        self._facts = np.array([facts for facts, _, _ in ordered], np.int32).reshape(-1, 7)
         self._fps = np.array([fps for _, fps, _ in ordered], np.float64)
         self._first = np.cumsum([0, *(len(offsets) for _, _, (offsets, _) in ordered)], dtype=np.int64)
         self._offsets = np.concatenate([np.zeros(0, np.int64), *(offsets for _, _, (offsets, _) in ordered)])
@@ -123,7 +122,7 @@ class MappedCache:
     def info(self, media: str) -> MediaInfo:
         """Frames, frame rate and size of a media. Raises CacheError when it is not cached."""
         row = self._row(media)
-        _, frames, width, height, *source = self._facts[row].tolist()
+        _, frames, width, height, *source, _ = self._facts[row].tolist()
         return MediaInfo(frames, float(self._fps[row]), width, height, (source[0], source[1]))
 
     def read(self, media: str, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.generic]:
@@ -132,7 +131,7 @@ class MappedCache:
         Raises CacheError when it is not cached, was damaged since, or has no such frame.
         """
         row = self._row(media)
-        block, frames, width, height, *_ = self._facts[row].tolist()
+        block, frames, width, height, *_, channels = self._facts[row].tolist()
         if len(indices) == 0 or indices.min() < 0 or indices.max() >= frames:
             raise CacheError(f"{media} has {frames} frames; asked for {indices.tolist()}")
         first, end = self._first[row : row + 2].tolist()
@@ -140,9 +139,9 @@ class MappedCache:
             if end - first == 1 and (array := self._array(block, first)) is not None:
                 return array[indices]
             if (np.diff(indices) > 0).all():
-                return self._pictures(block, first + indices, (height, width))
+                return self._pictures(block, first + indices, (height, width), channels)
             wanted, places_of = np.unique(indices, return_inverse=True)
-            return self._pictures(block, first + wanted, (height, width))[places_of]
+            return self._pictures(block, first + wanted, (height, width), channels)[places_of]
         except (OSError, ValueError) as error:
             raise CacheError(
                 f"{media} was damaged in {tar_path(self.folder, block)} ({error}); delete that file and prepare again"
@@ -155,17 +154,21 @@ class MappedCache:
         starts, sizes = self._offsets[first:end].tolist(), self._sizes[first:end].tolist()
         return [self._bytes(block, start, start + size).tobytes() for start, size in zip(starts, sizes, strict=True)]
 
-    def _pictures(self, block: int, rows: npt.NDArray[np.int64], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-        """The JPEG members at ascending `rows` of the member columns, decoded, [n, H, W, 3]."""
+    def _pictures(
+        self, block: int, rows: npt.NDArray[np.int64], size: tuple[int, int], channels: int
+    ) -> npt.NDArray[np.uint8]:
+        """The JPEG members at ascending `rows` of the member columns, decoded, [n, H, W, channels]."""
         starts, sizes = self._offsets[rows].tolist(), self._sizes[rows].tolist()
         content = self._bytes(block, starts[0], starts[-1] + sizes[-1])
-        pictures = np.empty((len(rows), *size, 3), np.uint8)
+        shape, space = ((*size, 3), "RGB") if channels == 3 else ((2 * size[0], size[1], 1), "GRAY")
+        pictures = np.empty((len(rows), *shape), np.uint8)
         for picture, start, length in zip(pictures, starts, sizes, strict=True):
             begin = start - starts[0]
-            decoded = simplejpeg.decode_jpeg(content[begin : begin + length + _BEHIND], buffer=picture, strict=False)
+            data = content[begin : begin + length + _BEHIND]
+            decoded = simplejpeg.decode_jpeg(data, colorspace=space, buffer=picture, strict=False)
             if decoded.shape != picture.shape:
                 raise ValueError(f"a frame of shape {decoded.shape}, expected {picture.shape}")
-        return pictures
+        return pictures if channels == 3 else unstacked(pictures)
 
     def _array(self, block: int, row: int) -> npt.NDArray[np.generic] | None:
         """The member at `row` as an array over mapped bytes; None when it is no .npy file."""
@@ -222,7 +225,8 @@ def find_cache(home: Path, dataset: str, config: CacheConfig, *, make: str) -> P
     Raises CacheError with `make`, the command that makes it, when there is none.
     """
     exact = places.cache_folder(home, dataset, config.name)
-    larger = [] if config.stream == "pose" else _larger_caches(exact.parent, config)
+    # Flow is in pixels of its own size: another size is another flow.
+    larger = [] if config.stream != "rgb" else _larger_caches(exact.parent, config)
     for folder in (exact, *larger):
         if any(folder.glob("frames-*.idx")):
             return folder

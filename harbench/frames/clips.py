@@ -22,7 +22,7 @@ import torch
 from numpy.dtypes import StringDType
 from torch.utils.data import DataLoader, Dataset
 
-from harbench.errors import HarbenchError, MediaError
+from harbench.errors import HarbenchError, MediaError, RunError
 from harbench.frames.sampling import clip_indices
 from harbench.frames.skeletons import check_joints, eval_joints, train_joints
 from harbench.frames.transforms import Box, crop_box, draw, eval_clip, train_clip
@@ -65,13 +65,13 @@ def generator(*parts: object) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest, "big"))
 
 
-def training_keys(num_rows: int, epoch: int, seed: int) -> Keys:
-    """Keys of one epoch, every row once, in an order drawn from (seed, epoch).
+def training_keys(num_rows: int, epoch: int, seed: int, clips: int = 1) -> Keys:
+    """Keys of one epoch, `clips` views of every row, in an order drawn from (seed, epoch).
 
     Batch b is `keys[b * batch_size : (b + 1) * batch_size]`, so that a resumed epoch is a slice.
     """
-    rows = generator(seed, epoch, "order").permutation(num_rows)
-    return np.stack([np.full(num_rows, epoch), np.arange(num_rows), rows, np.zeros(num_rows, np.int64)], axis=1)
+    view, rows = np.divmod(generator(seed, epoch, "order").permutation(num_rows * clips), num_rows)
+    return np.stack([np.full(len(rows), epoch), np.arange(len(rows)), rows, view], axis=1)
 
 
 def evaluation_keys(num_rows: int, views: int) -> Keys:
@@ -206,20 +206,26 @@ class ClipDataset(Dataset[Clip]):
 
 
 def load_batches(dataset: ClipDataset, keys: Iterable[Key], batch_size: int, workers: int = 0) -> Iterator[Batch]:
-    """Batches of consecutive keys; a batch ends with its epoch.
+    """Batches of consecutive keys; a batch ends with its epoch. Otherwise as `load_each`."""
+    yield from load_each(dataset, _batches(keys, batch_size), workers)
 
-    Workers start once for all `keys`, which are taken lazily: hand in the keys of many epochs in a row
-    (`itertools.chain.from_iterable`) and short epochs pay for no start. `workers=0` loads in this process; results are
+
+def load_each(dataset: ClipDataset, batches: Iterable[Sequence[Key]], workers: int = 0) -> Iterator[Batch]:
+    """A batch for each list of keys, also for an empty one.
+
+    Workers start once for all `batches`, which are taken lazily: hand in those of many epochs in a row and short
+    epochs pay for no start. `workers=0` loads in this process; results are
     the same.
 
     Raises:
         MediaError: a sample of a training data set cannot be read. In evaluation `Batch.failed` says so.
+        RunError: the operating system killed a worker.
     """
     # Here, not in the workers: a forked pool of OpenCV has lost its threads, and told to end it waits for them forever.
     cv2.setNumThreads(1)
     loader = DataLoader(
         dataset,
-        batch_sampler=_batches(keys, batch_size),
+        batch_sampler=batches,  # type: ignore[arg-type]  # any iterable of lists will do
         num_workers=workers,
         collate_fn=_as_is,
         worker_init_fn=_start_worker if workers else None,
@@ -228,21 +234,36 @@ def load_batches(dataset: ClipDataset, keys: Iterable[Key], batch_size: int, wor
         generator=torch.Generator(),  # else the loader draws from the global one
     )
     batch: Batch
-    for batch in loader:
+    for batch in _alive(loader, workers):
         if batch.failed and dataset.train:
             row, reason = next(iter(batch.failed.items()))
             raise MediaError(f"training needs every sample, and {dataset.ids[row]} cannot be read: {reason}")
         yield batch
 
 
+def _alive(loader: Iterable[Batch], workers: int) -> Iterator[Batch]:
+    """The loader's batches; a worker's death is told in words."""
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise RunError(
+            f"a loader process was killed ({str(error).splitlines()[0]}), most often for want of memory or of /dev/shm. "
+            f"The same command goes on from the last state; fewer processes:  --set train.workers={workers // 2}"
+        ) from None
+
+
 def normalize(frames: torch.Tensor, config: InputConfig) -> torch.Tensor:
     """Model input, float32 `[B, 3, T, H, W]` on the same device, from uint8 `[B, C, T, H, W]`.
 
     Grey is repeated to three channels here, so that every model and every pretrained weight takes it. Poses (float32
-    already) come back as they are.
+    already) come back as they are; flow, `[B, 2, T, H, W]`, is taken to -1..1.
     """
     if frames.dtype != torch.uint8:
         return frames
+    if frames.shape[1] == 2:
+        return frames.float().div_(127.5).sub_(1)
     mean, std = torch.tensor(MEAN_STD[config.normalize], device=frames.device).view(2, 1, 3, 1, 1, 1)
     values = frames.expand(-1, 3, -1, -1, -1).to(torch.float32, memory_format=torch.contiguous_format)
     return values.mul_(1 / (255 * std)).sub_(mean / std)

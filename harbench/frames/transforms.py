@@ -72,6 +72,8 @@ def train_clip(frames: Frames, config: InputConfig, drawn: Draw) -> Frames:
     clip = _cut(frames, window, config.size)
     if drawn.flip < augment.flip:
         clip = np.stack([cv2.flip(frame, 1) for frame in clip])
+        if clip.shape[3] == 2:  # flow: what went right goes left
+            clip[..., 0] = 255 - clip[..., 0]
     clip = _recolour(clip, _colours(clip, augment, drawn), config.channels == "grey")
     return _erased(clip, drawn) if drawn.erase < augment.erase else clip
 
@@ -164,7 +166,9 @@ def _erased(clip: Frames, drawn: Draw) -> Frames:
 
 
 def _recolour(clip: Frames, colours: npt.NDArray[np.float64], grey: bool) -> Frames:
-    """Apply the affine map, rounded and clamped once; grey leaves one channel."""
+    """Apply the affine map, rounded and clamped once; grey leaves one channel. Flow has no colours."""
+    if clip.shape[3] == 2:
+        return clip
     if grey:
         colours = np.array([LUMA]) @ colours
     elif colours.shape == (3, 3):

@@ -17,14 +17,17 @@ class CacheConfig(Part):
     """Pixels; videos smaller than this are never enlarged. Ignored for pose."""
     encoding: Literal["jpeg", "raw"] = "jpeg"
     quality: Annotated[int, Field(ge=1, le=100)] = 90
+    flow: Literal["dis", "farneback"] = "dis"
+    """How optical flow is computed; for the stream flow only."""
 
     @property
     def name(self) -> str:
-        """Folder name: `rgb-jpeg90-128`, `rgb-raw-native`, `pose`."""
+        """Folder name: `rgb-jpeg90-128`, `rgb-raw-native`, `flow-dis-jpeg90-256`, `pose`."""
         if self.stream == "pose":
             return "pose"
         encoding = f"jpeg{self.quality}" if self.encoding == "jpeg" else "raw"
-        return f"{self.stream}-{encoding}-{self.short_side}"
+        stream = f"flow-{self.flow}" if self.stream == "flow" else self.stream
+        return f"{stream}-{encoding}-{self.short_side}"
 
 
 class TrainSubset(Part):
