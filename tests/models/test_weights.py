@@ -327,3 +327,16 @@ def test_where_published_weights_would_come_from(name: str, weights: str, words:
     with pytest.raises(WeightsError) as caught:
         check_weights(ModelConfig(name=name, weights=weights))
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"weights": "imagenet", "init_from": "runs/a"}, "give weights or init_from, not both"),
+        ({"weights": "imagenet", "key_map": {"(": ""}}, "is no regular expression"),
+        ({"head": "keep"}, "head: keep needs weights or init_from"),
+    ],
+)
+def test_contradictions_are_told_by_the_recipe(config: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ModelConfig(name="resnet18", **config)
