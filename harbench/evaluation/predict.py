@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from harbench.errors import MediaError
-from harbench.frames.clips import ClipDataset, evaluation_keys, load_batches
+from harbench.evaluation import ranks
+from harbench.frames.clips import ClipDataset, evaluation_keys, load_each
 from harbench.recipe import EvalConfig
 from harbench.records import Predictions, Track, silent
 
@@ -35,8 +36,9 @@ def predict(
     """Score all views of all samples of `data`, which was made for evaluation with the same views as `config`.
 
     A sample of which any view cannot be made, or scored with finite numbers, has no score at all: NaN in its rows, the
-    reason in `failed`. The number of workers changes no bit, the batch size none beyond float tolerance. The model goes
-    to `device` and each of its modules is left in the mode (training or not) that it had.
+    reason in `failed`. The number of workers changes no bit, the batch size none beyond float tolerance. Of several
+    ranks each scores whole batches, every view once, and all return the same. The model goes to `device` and each of
+    its modules is left in the mode (training or not) that it had.
 
     Args:
         normalize: from the loader's frames (on `device`) to the model's input.
@@ -49,14 +51,15 @@ def predict(
         raise ValueError(f"expected data made for evaluation with {config.clips}x{config.crops} views")
     if not len(data):
         raise MediaError("there are no samples to score")
-    total = len(data) * data.views
-    batches = load_batches(data, evaluation_keys(len(data), data.views), config.batch_size, workers)
+    keys, size = evaluation_keys(len(data), data.views).tolist(), config.batch_size
+    mine = [keys[start : start + size] for start in range(0, len(keys), size)][ranks.rank() :: ranks.size()]
+    batches = load_each(data, mine, workers)
     scores: _Scores | None = None
     failed: dict[int, str] = {}
     modes = {module: module.training for module in model.modules()}
     model.to(device).eval()
     try:
-        for batch in track(batches, "evaluating", -(-total // config.batch_size)):
+        for batch in track(batches, "evaluating", len(mine)):
             failed.update(batch.failed)
             if len(batch.rows):
                 with torch.inference_mode():
@@ -68,6 +71,8 @@ def predict(
     finally:
         for module, mode in modes.items():
             module.training = mode
+    failed = ranks.union(failed)
+    scores = _gathered(scores, data, torch.device(device))
     if scores is None:
         reason = next(iter(failed.values()))
         raise MediaError(
@@ -92,6 +97,23 @@ def _no_scores(samples: int, views: int, classes: int) -> _Scores:
     keep = samples * views * classes * 2 < VIEWS_LIMIT
     apart = np.full((samples, views, classes), np.nan, np.float16) if keep else None
     return _Scores(np.zeros((samples, classes)), np.zeros((samples, classes)), apart)
+
+
+def _gathered(scores: _Scores | None, data: ClipDataset, device: torch.device) -> _Scores | None:
+    """The scores of all ranks together; None when no rank has any."""
+    if ranks.size() == 1:
+        return scores
+    classes = int(ranks.largest(0 if scores is None else scores.logits.shape[1]))
+    if not classes:
+        return None
+    mine = scores or _no_scores(len(data), data.views, classes)
+    views = None
+    if mine.views is not None:
+        scored = ~np.isnan(mine.views)
+        parts = np.stack([np.where(scored, mine.views, 0), scored]).astype(np.float64)
+        summed, seen = ranks.total(parts, device)
+        views = np.where(seen > 0, summed, np.nan).astype(np.float16)
+    return _Scores(ranks.total(mine.logits, device), ranks.total(mine.probabilities, device), views)
 
 
 def _add(

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from harbench.errors import RunError, WeightsError
+from harbench.evaluation import ranks
 from harbench.files import replacing, write_text
 from harbench.models.weights import UNREADABLE, read_tensors
 from harbench.records import EpochStats
@@ -46,6 +47,8 @@ class Progress:
     stats: list[EpochStats] = field(default_factory=list)
     best: dict[str, torch.Tensor] | None = None
     """Weights of the epoch with the highest val_top1 so far, the earliest of equals."""
+    average: dict[str, torch.Tensor] | None = None
+    """Moving average of the weights, on the device of the model."""
 
 
 def save_state(
@@ -96,7 +99,9 @@ def resume(
 
 
 def note_deviation(folder: Path, words: str) -> None:
-    """Add a line to `folder`/inexact.txt, once."""
+    """Add a line to `folder`/inexact.txt, once; rank 0's word counts."""
+    if ranks.rank() > 0:
+        return
     path = folder / INEXACT
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     if words not in lines:
@@ -136,7 +141,7 @@ def load_model_weights(
 def _environment(device: torch.device) -> dict[str, Any]:
     """What has to be equal for a repetition to the bit, beside the plan."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return {"device": name, "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
+    return {"device": name, "ranks": ranks.size(), "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
 
 
 def _sorted_metadata(packed: bytes) -> bytes:

@@ -18,9 +18,9 @@ import torch
 logger = logging.getLogger(__name__)
 
 
-def seed_step(seed: int, step: int) -> None:
-    """Seed torch's generators for one global step, so that dropout and the like depend on (seed, step) alone."""
-    digest = hashlib.sha256(f"{seed}/{step}".encode()).digest()
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """Seed torch's generators for one global step, so that dropout and the like depend on (seed, step, rank) alone."""
+    digest = hashlib.sha256((f"{seed}/{step}" + (f"/{rank}" if rank else "")).encode()).digest()
     torch.manual_seed(int.from_bytes(digest[:8], "little"))
 
 

@@ -1,40 +1,131 @@
-"""Optimisers, and the learning rate as a pure function of the global step."""
+"""Optimisers, and the learning rate as a pure function of the global step and of the validations so far."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
 
+from harbench.errors import RunError
 from harbench.recipe import OptimizerConfig, ScheduleConfig
 
+_START, _PLATEAU_THRESHOLD = 1 / 25, 1e-4
 
-def learning_rate(step: int, base: float, config: ScheduleConfig, *, steps_per_epoch: int, epochs: int) -> float:
-    """The rate at the 0-based global `step`.
 
-    Linear from `base / warm-up steps` to `base`, then half a cosine (Loshchilov and Hutter, SGDR, arXiv:1608.03983, one
-    period) that would reach `config.final * base` one step after the last, or constant.
+def learning_rate(
+    step: int,
+    base: float,
+    config: ScheduleConfig,
+    *,
+    steps_per_epoch: int,
+    epochs: int,
+    val_losses: Sequence[float] = (),
+) -> float:
+    """The rate at the 0-based global `step`, before a layer's own factor.
+
+    Linear from `base / warm-up steps` to `base`, then one of: half a cosine (Loshchilov and Hutter, SGDR,
+    arXiv:1608.03983, one period) that would reach `config.final * base` one step after the last; `gamma` to the number
+    of milestones passed; `gamma` to the number of plateaus in `val_losses`; constant. One-cycle (Smith and Topin,
+    arXiv:1708.07120) rises on a cosine from `base / 25` to `base` and falls on another to `config.final * base`.
     """
-    warmup = round(config.warmup_epochs * steps_per_epoch)
+    warmup, total = round(config.warmup_epochs * steps_per_epoch), steps_per_epoch * epochs
     if step < warmup:
         return base * (step + 1) / warmup
     if config.name == "constant":
         return base
-    progress = (step - warmup) / max(1, steps_per_epoch * epochs - warmup)
-    return base * (config.final + (1 - config.final) * (1 + math.cos(math.pi * progress)) / 2)
+    if config.name == "step":
+        return base * config.gamma ** sum(step >= epoch * steps_per_epoch for epoch in config.milestones)
+    if config.name == "plateau":
+        return base * config.gamma ** plateaus(val_losses, config.patience)
+    if config.name == "one_cycle":
+        top = config.rise * total
+        if step < top:
+            return base * (1 - (1 - _START) * _half_cosine(step / top))
+        return base * (config.final + (1 - config.final) * _half_cosine((step - top) / max(1, total - 1 - top)))
+    return base * (config.final + (1 - config.final) * _half_cosine((step - warmup) / max(1, total - warmup)))
+
+
+def _half_cosine(progress: float) -> float:
+    """From 1 to 0."""
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+def plateaus(losses: Sequence[float], patience: int) -> int:
+    """How often more than `patience` validations in a row brought no loss lower by 1e-4 of itself.
+
+    The rule and the defaults of torch's ReduceLROnPlateau; as a function of the history it needs no state of its own.
+    """
+    best, bad, found = math.inf, 0, 0
+    for loss in losses:
+        if loss < best * (1 - _PLATEAU_THRESHOLD) or best == math.inf:
+            best, bad = loss, 0
+        else:
+            bad += 1
+        if bad > patience:
+            found, bad = found + 1, 0
+    return found
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """SGD with momentum or AdamW over the trainable parameters.
+    """The optimiser over the trainable parameters, in groups of equal rate and decay.
 
-    With `decay_norms: false`, vectors (biases, scales and shifts of norms) get no weight decay.
+    Each group carries its `scale`, the factor of the rate from `lr_scale` and `layer_decay`. With `decay_norms: false`,
+    vectors (biases, scales and shifts of norms) get no weight decay. Raises RunError for a prefix that no parameter has.
     """
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    vectors = [parameter for parameter in trained if parameter.ndim < 2 and not config.decay_norms]
-    others = [parameter for parameter in trained if parameter.ndim >= 2 or config.decay_norms]
-    groups = [{"params": others, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    groups = [group for group in groups if group["params"]]
-    if config.name == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
+    scales = rate_scales(model, config)
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decayed = config.decay_norms or parameter.ndim >= 2
+            groups.setdefault((-scales[name], not decayed), []).append(parameter)
+    described = [
+        {"params": groups[key], "weight_decay": 0.0 if key[1] else config.weight_decay, "scale": -key[0]}
+        for key in sorted(groups)
+    ]
+    if config.name == "sgd":
+        return torch.optim.SGD(described, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
+    return (torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam)(
+        described, lr=config.lr, betas=config.betas
+    )
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group `rate` times its own factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["scale"]
+
+
+def rate_scales(model: nn.Module, config: OptimizerConfig) -> dict[str, float]:
+    """Parameter name -> factor of the rate."""
+    names = [name for name, _ in model.named_parameters()]
+    check_prefixes(config.lr_scale, names, "train.optimizer.lr_scale")
+    layers = list(dict.fromkeys(_layer(name) for name in names))
+    depth = {layer: len(layers) - 1 - index for index, layer in enumerate(layers)}
+    scales = {}
+    for name in names:
+        prefixes = [prefix for prefix in config.lr_scale if under(name, prefix)]
+        given = config.lr_scale[max(prefixes, key=len)] if prefixes else 1.0
+        scales[name] = given * config.layer_decay ** depth[_layer(name)]
+    return scales
+
+
+def _layer(name: str) -> str:
+    """The layer of a parameter: its name up to the first number (`layer2.0`, `blocks.3`), else the module that has it."""
+    parts = name.split(".")
+    first = next((index for index, part in enumerate(parts) if part.isdigit()), len(parts) - 2)
+    return ".".join(parts[: first + 1])
+
+
+def under(name: str, prefix: str) -> bool:
+    """Whether a dotted name is `prefix` or lies below it."""
+    return name == prefix or name.startswith(f"{prefix}.")
+
+
+def check_prefixes(prefixes: Iterable[str], names: Sequence[str], where: str) -> None:
+    """Raise RunError for a prefix that is the beginning of no parameter's name."""
+    for prefix in prefixes:
+        if not any(under(name, prefix) for name in names):
+            there = ", ".join(dict.fromkeys(name.split(".")[0] for name in names))
+            raise RunError(f"{where}: no parameter's name begins with {prefix!r}; this model's begin with {there}")

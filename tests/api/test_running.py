@@ -14,7 +14,7 @@ from harbench import api
 from harbench.errors import DatasetError, RecipeError, RunError
 from harbench.records import RunRecord
 from harbench.reporting.runs import load_run
-from harbench.training import fit as fit_module
+from harbench.training import step as step_module
 
 PEOPLE = ("ann", "bea", "cid", "dan", "eve", "fay")
 SPEC = """
@@ -75,7 +75,7 @@ def weights(work: Path, runs: str) -> dict[str, np.ndarray]:
 
 def test_interrupted_anywhere_it_ends_with_the_same_bytes(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(work, runs="whole")
-    real, left = fit_module.seed_step, [1, 2, 2]
+    real, left = step_module.seed_step, [1, 2, 2]
     for stop in left:
         steps = iter(range(stop))
 
@@ -84,11 +84,11 @@ def test_interrupted_anywhere_it_ends_with_the_same_bytes(work: Path, monkeypatc
                 raise KeyboardInterrupt
             real(*arguments)
 
-        monkeypatch.setattr(fit_module, "seed_step", dying)
+        monkeypatch.setattr(step_module, "seed_step", dying)
         with pytest.raises(KeyboardInterrupt):
             run(work, runs="killed")
         assert not list((work / "killed").rglob("run.json"))
-    monkeypatch.setattr(fit_module, "seed_step", real)
+    monkeypatch.setattr(step_module, "seed_step", real)
     run(work, runs="killed")
     whole, killed = weights(work, "whole"), weights(work, "killed")
     assert all(np.array_equal(whole[name], killed[name]) for name in whole)
