@@ -124,6 +124,10 @@ class DatasetSpec:
     """Person boxes come with the media, in the publisher's XML."""
     group: str = ""
     """What a group is, in words ("source video", "person"); empty: the publisher gives none."""
+    source: str = ""
+    """Where a group is `<class>/<source>` and the same source is under other classes too: what it is ("film")."""
+    overlaps: tuple[str, ...] = ()
+    """Data sets that share clips with this one, under the same base names; harbench may have no table of them."""
     leave_one_group_out: bool = False
     """`lopo-<group>` splits are part of the field's protocols for this data set."""
     shares_groups: tuple[str, ...] = ()
@@ -166,6 +170,8 @@ class SplitCheck:
     shared_groups: int
     """Groups on both sides of train/val and test."""
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """What is so in the publisher's own partition, and a user should know."""
 
 
 # ------------------------------------------------------------------------------------------------------------- ingest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
 from harbench.records import DatasetSpec, Sample, SplitCheck, SplitTable, Subset
@@ -40,7 +40,24 @@ def check_split(table: SplitTable, spec: DatasetSpec) -> SplitCheck:
         groups={name: len(groups[name]) for name in _SUBSETS},
         shared_groups=len(shared),
         problems=tuple(problems),
+        notes=tuple(_notes(table, spec)),
     )
+
+
+def _notes(table: SplitTable, spec: DatasetSpec) -> Iterator[str]:
+    """Sources that the publisher has on both sides under different classes (HMDB51: 457, 527, 529 of 1,530)."""
+    if not spec.source:
+        return
+    classes: dict[str, set[int]] = defaultdict(set)
+    for sample in table.samples:
+        if _side(sample) == "train":
+            classes[sample.group.partition("/")[2]].add(sample.target)
+    test = table.subset("test")
+    if both := sum(bool(classes[each.group.partition("/")[2]] - {each.target}) for each in test):
+        yield (
+            f"{both} of the {len(test)} test samples have their {spec.source} in train under another class: "
+            "a property of the official protocol"
+        )
 
 
 def _ambiguous(table: SplitTable) -> Iterator[str]:

@@ -164,6 +164,22 @@ def load_split(dataset: str, split: str = "", home: Path | None = None) -> Split
     return SplitTable(spec.name, name, "video", classes, tuple(_whole_media(spec.name, name, samples)))
 
 
+def load_rows(dataset: str, home: Path | None = None) -> list[Row]:
+    """Every sample of a data set with its subset in each listed split, those that no split uses included."""
+    spec = load_spec(dataset, home)
+    if spec.rows is None:
+        stored = _stored(spec)
+        return [row._replace(subsets={name: row.subsets[name] for name in stored}) for row in _read_rows(spec, home)[1]]
+    rows: dict[str, Row] = {}
+    for split in spec.splits:
+        table = load_split(dataset, split, home)
+        for s in table.samples:
+            label = table.classes[s.target].key
+            row = rows.setdefault(s.sample_id, Row(s.sample_id, label, s.group, s.media, s.start, s.end, {}))
+            rows[s.sample_id] = row._replace(subsets={**row.subsets, split: s.subset})
+    return [row._replace(subsets={**dict.fromkeys(spec.splits, ""), **row.subsets}) for row in rows.values()]
+
+
 def _stored(spec: DatasetSpec) -> list[str]:
     """The splits that are columns of samples.csv."""
     return [name for name in spec.splits if not (spec.leave_one_group_out and name.startswith(_LOPO))]

@@ -9,6 +9,7 @@ SPEC = DatasetSpec(
     unit="video",
     splits=("split1", "split2", "split3"),
     group="source video",
+    overlaps=("ucf50", "ucf11"),
     split_sets={"mean-of-3": ("split1", "split2", "split3")},
     counts={"split1": (9537, 0, 3783), "split2": (9586, 0, 3734), "split3": (9624, 0, 3696)},
     # Groups 22 to 25 are in train of every split, and hold all classes: 2,107 clips that touch no test split.
