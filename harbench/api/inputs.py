@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +15,7 @@ from harbench.records import DatasetSpec, FrameCache, Sample, SplitTable, Subset
 
 if TYPE_CHECKING:
     from harbench.frames.clips import ClipDataset
-    from harbench.recipe import EvalConfig, Recipe
+    from harbench.recipe import EvalConfig, Recipe, TrainSubset
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,7 +34,8 @@ class Inputs:
     """`<dataset>/<sample id>` of every sample that the weights will have seen."""
     train: ClipDataset
     val: ClipDataset | None
-    """What the recipe selects an epoch on (val: one view a sample); None when it takes the last."""
+    """What is scored during training: val with one clip a sample where some is held out, test for a recipe that selects
+    on it; else None."""
     all_train: ClipDataset | None
     """Train and val together, for a recipe that trains again on all of it; else None."""
     test: ClipDataset
@@ -51,7 +54,29 @@ def load_table(recipe: Recipe, home: Path) -> SplitTable:
         table = keep_classes(table, recipe.data.classes)
     if recipe.data.validation is not None:
         table = carve_validation(table, load_spec(recipe.data.dataset, home), recipe.data.validation)
+    if recipe.data.train_subset is not None:
+        table = reduce_train(table, recipe.data.train_subset)
     return table
+
+
+def reduce_train(table: SplitTable, config: TrainSubset) -> SplitTable:
+    """The table with less in train: of every class the first samples in an order of groups that is the same everywhere.
+
+    A group's place is a hash of its name, so a larger subset holds every smaller one. At least one sample a class stays.
+    """
+
+    def place(sample: Sample) -> str:
+        return hashlib.sha256(f"{table.dataset}/{sample.group or sample.media}".encode()).hexdigest()
+
+    ordered: dict[int, list[Sample]] = defaultdict(list)
+    for sample in sorted(table.subset("train"), key=place):
+        ordered[sample.target].append(sample)
+    kept = {
+        sample.sample_id
+        for samples in ordered.values()
+        for sample in samples[: config.n or max(1, round((config.fraction or 1) * len(samples)))]
+    }
+    return replace(table, samples=tuple(s for s in table.samples if s.subset != "train" or s.sample_id in kept))
 
 
 def keep_classes(table: SplitTable, keys: tuple[str, ...]) -> SplitTable:
@@ -93,7 +118,6 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
     from harbench.frames.cache import find_cache, open_cache
     from harbench.frames.clips import ClipDataset
     from harbench.ingest.boxes import load_boxes
-    from harbench.recipe import EvalConfig
 
     spec = load_spec(recipe.data.dataset, home)
     official = len(load_split(recipe.data.dataset, recipe.data.split, home).classes)
@@ -119,7 +143,7 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
     train_rows = cached("train")
     seen = train_rows + (cached("val") if recipe.train.refit else ())
     test = clips(table.subset("test"), recipe.eval)
-    val = clips(cached("val"), EvalConfig()) if recipe.train.selection == "val" else None
+    val = clips(cached("val"), validation_views(recipe)) if recipe.data.validation is not None else None
     if not train_rows:
         raise CacheError(
             f"no training sample of {table.dataset} {table.split} is in the cache. Run {prepare_line(recipe)}"
@@ -136,8 +160,24 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
         all_train=clips(seen, None) if recipe.train.refit else None,
         test=test,
         missing=missing,
-        partial="; ".join(partial_reasons(spec, table, official, cache)),
+        partial="; ".join([*partial_reasons(spec, table, official, cache), *_less_training(recipe)]),
     )
+
+
+def validation_views(recipe: Recipe) -> EvalConfig:
+    """One centre crop of one clip a sample, so that a validation is quick; single frames keep their number."""
+    from harbench.recipe import EvalConfig
+
+    return EvalConfig(clips=recipe.eval.clips if recipe.input.clip.uniform else 1, average=recipe.eval.average)
+
+
+def _less_training(recipe: Recipe) -> list[str]:
+    subset = recipe.data.train_subset
+    if subset is None:
+        return []
+    return [
+        f"trained on {subset.fraction:.0%} of train" if subset.fraction else f"trained on {subset.n} samples a class"
+    ]
 
 
 def cut_ranges(samples: Iterable[Sample], cache: FrameCache) -> dict[str, str]:

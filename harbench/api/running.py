@@ -9,7 +9,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from harbench.recipe import Recipe
+    from harbench.recipe import Recipe, TrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -125,8 +125,9 @@ def _log_file(path: Path) -> Iterator[None]:
 def _same_recipe(recipe: Recipe, folder: Path, force: bool) -> None:
     """A folder whose recipe differs is never resumed; `force` empties it first."""
     import yaml
+    from pydantic import ValidationError
 
-    from harbench.recipe import differing_keys
+    from harbench.recipe import Recipe, differing_keys
 
     if force and folder.exists():
         for entry in folder.iterdir():
@@ -137,6 +138,8 @@ def _same_recipe(recipe: Recipe, folder: Path, force: bool) -> None:
     if not (folder / "recipe.yaml").exists():
         return
     old = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    with suppress(ValidationError):  # an older harbench wrote fewer keys: their defaults are what they meant
+        old = Recipe.model_validate(old).model_dump(mode="json")
     changed = differing_keys(old, recipe.model_dump(mode="json"))
     if changed:
         raise RunError(
@@ -223,7 +226,9 @@ def _train(
 
     from harbench.frames.clips import normalize
     from harbench.models.find import build_model
-    from harbench.training.fit import TrainData, chosen_epochs, fit
+    from harbench.training.fit import chosen_epochs, fit
+    from harbench.training.job import TrainData
+    from harbench.training.watching import draw_curves, watching
 
     recipe, config = inputs.recipe, inputs.recipe.train
     classes = [label.key for label in inputs.table.classes]
@@ -234,15 +239,22 @@ def _train(
 
     view_gflops(fresh(), recipe, inputs.spec)  # before hours of decoding: does the input fit the model?
     data = TrainData(inputs.train, inputs.val, partial(normalize, config=recipe.input))
+
+    def trained(model: nn.Module, data: TrainData, config: TrainConfig, where: Path) -> list[EpochStats]:
+        with watching(where, f"{recipe.name} {recipe.data.split} seed {seed}", config.trackers) as on_epoch:
+            stats = fit(model, data, config, device=device, seed=seed, run_dir=where, on_epoch=on_epoch, track=track)
+        draw_curves(where, stats)
+        return stats
+
     if inputs.all_train is not None:
-        chosen = chosen_epochs(
-            fit(fresh(), data, config, device=device, seed=seed, run_dir=folder / "choose", track=track)
-        )
+        chosen = chosen_epochs(trained(fresh(), data, config, folder / "choose"))
         log.info("val chose %d of %d epochs; training on train and val together", chosen, config.epochs)
         data = TrainData(inputs.all_train, None, data.normalize)
-        config = config.model_copy(update={"epochs": chosen, "selection": "last", "refit": False})
+        config = config.model_copy(
+            update={"epochs": chosen, "selection": "last", "refit": False, "early_stopping": None}
+        )
     model = fresh()
-    return model, fit(model, data, config, device=device, seed=seed, run_dir=folder, track=track)
+    return model, trained(model, data, config, folder)
 
 
 def _write_train_ids(path: Path, inputs: Inputs) -> None:

@@ -64,15 +64,6 @@ def largest(number: int) -> int:
     return int(max(found))
 
 
-def agreed(number: int) -> int:
-    """Rank 0's number."""
-    if size() == 1:
-        return number
-    box: list[Any] = [number]
-    dist.broadcast_object_list(box, 0)
-    return int(box[0])
-
-
 def _by_type(tensors: Iterable[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
     groups: dict[torch.dtype, list[torch.Tensor]] = {}
     for tensor in tensors:

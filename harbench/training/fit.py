@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 Whole = Callable[[], AbstractContextManager[None]]
 """Holds Ctrl-C back, see `interruptible`."""
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def fit(
@@ -93,8 +94,9 @@ def _job(model: nn.Module, data: TrainData, config: TrainConfig, device: torch.d
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     model.to(device)
     if config.channels_last:
-        model.to(memory_format=torch.channels_last_3d)  # 5D weights; 4D ones stay
-        model.to(memory_format=torch.channels_last)
+        for parameter in model.parameters():
+            if parameter.ndim in _CHANNELS_LAST:
+                parameter.data = parameter.data.contiguous(memory_format=_CHANNELS_LAST[parameter.ndim])
     frozen = freezable(model, config.freeze)
     if config.unfreeze_epoch is None:  # what never learns is no concern of the optimiser
         for parameter in frozen:

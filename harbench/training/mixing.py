@@ -61,7 +61,7 @@ def blend(frames: torch.Tensor, mix: Mix) -> tuple[torch.Tensor, float]:
 def _span(centre: float, side: float, length: int) -> tuple[int, int]:
     """A span of `side * length` pixels about `centre`, cut to the frame."""
     middle, half = centre * length, side * length / 2
-    return max(0, round(middle - half)), min(length, round(middle + half))
+    return max(0, int(middle - half + 0.5)), min(length, int(middle + half + 0.5))
 
 
 def cut(size: int, parts: int, grain: int) -> list[slice]:

@@ -40,7 +40,7 @@ def learning_rate(
     if config.name == "plateau":
         return base * config.gamma ** plateaus(val_losses, config.patience)
     if config.name == "one_cycle":
-        top = config.rise * total
+        top = config.rise * total - 1
         if step < top:
             return base * (1 - (1 - _START) * _half_cosine(step / top))
         return base * (config.final + (1 - config.final) * _half_cosine((step - top) / max(1, total - 1 - top)))
@@ -59,7 +59,7 @@ def plateaus(losses: Sequence[float], patience: int) -> int:
     """
     best, bad, found = math.inf, 0, 0
     for loss in losses:
-        if loss < best * (1 - _PLATEAU_THRESHOLD) or best == math.inf:
+        if loss < best * (1 - _PLATEAU_THRESHOLD):
             best, bad = loss, 0
         else:
             bad += 1

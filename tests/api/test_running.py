@@ -11,7 +11,9 @@ from safetensors.numpy import load_file
 from toys import write_video
 
 from harbench import api
+from harbench.api.catalog import read_recipe
 from harbench.errors import DatasetError, RecipeError, RunError
+from harbench.recipe import Recipe
 from harbench.records import RunRecord
 from harbench.reporting.runs import load_run
 from harbench.training import step as step_module
@@ -171,3 +173,31 @@ def test_mistakes_are_told(work: Path) -> None:
     (plan,) = run(work, dry_run=True, tag="c")
     assert plan.plan["in the way"].startswith("nothing")
     assert not (work / "runs/many/many+c").exists()
+
+
+def test_less_training_data_is_whole_groups_and_never_ranked(work: Path) -> None:
+    from harbench.api.inputs import load_table
+
+    recipe = api_recipe(work, "data.train_subset={fraction: 0.5}")
+    half = load_table(recipe, work / "home").subset("train")
+    assert sorted(sample.target for sample in half) == [0, 0, 1, 1]
+    assert len({sample.group for sample in half}) == 2
+    one = load_table(api_recipe(work, "data.train_subset={n: 1}"), work / "home").subset("train")
+    assert {sample.sample_id for sample in one} < {sample.sample_id for sample in half}
+    run(work, "train.epochs=1", "data.train_subset={fraction: 0.5}", tag="half")
+    done = record(work)
+    assert (done.samples["train"], done.partial) == (4, "trained on 50% of train")
+
+
+def test_val_is_watched_and_curves_are_drawn(work: Path) -> None:
+    run(work, "data.validation=0.3", "train.val_every=2", tag="watched")
+    folder = work / "runs/many/many+watched/official/seed0"
+    lines = (folder / "train.csv").read_text().splitlines()
+    column = lines[0].split(",").index("val_top1")
+    assert [line.split(",")[column] != "" for line in lines[1:]] == [False, True, True]
+    assert (folder / "curves.png").stat().st_size > 1000
+    assert list((folder / "tensorboard").iterdir())
+
+
+def api_recipe(work: Path, *overrides: str) -> Recipe:
+    return read_recipe(str(work / "many.yaml"), overrides, home=work / "home")

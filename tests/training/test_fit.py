@@ -20,7 +20,8 @@ from harbench.frames.clips import ClipDataset
 from harbench.recipe import EvalConfig, InputConfig, TrainConfig
 from harbench.records import EpochStats, MediaInfo, Sample
 from harbench.training.checkpoint import INEXACT, STATE
-from harbench.training.fit import TrainData, chosen_epochs, fit
+from harbench.training.fit import chosen_epochs, fit, stopped_early
+from harbench.training.job import TrainData
 
 CPU = torch.device("cpu")
 Weights = dict[str, torch.Tensor]
@@ -385,3 +386,144 @@ def test_an_inexact_kernel_is_written_down(tmp_path: Path, caplog: pytest.LogCap
         train(tmp_path, model=Tiny(at=2, event=lambda: warnings.warn(words, UserWarning, stacklevel=1)))
     assert (tmp_path / INEXACT).read_text() == f"{words}\n"
     assert "not exact" in caplog.text
+
+
+ENGINE = {
+    "mixed": {"mixup": 0.4, "cutmix": 1.0, "label_smoothing": 0.1, "micro_batch": 2},
+    "averaged": {"ema": 0.9, "bn": "frozen", "channels_last": True},
+    "one cycle": {"schedule": {"name": "one_cycle"}, "optimizer": {"name": "adam", "lr": 0.01, "layer_decay": 0.5}},
+    "unfrozen": {"freeze": ["net"], "unfreeze_epoch": 2, "clips_per_epoch": 2},
+    "step": {"schedule": {"name": "step", "milestones": [1, 2]}, "optimizer": {"lr_scale": {"net": 0.1}}},
+}
+
+
+@pytest.mark.parametrize("changes", ENGINE.values(), ids=ENGINE)
+def test_every_option_resumes_to_the_bit(tmp_path: Path, changes: dict[str, object]) -> None:
+    settings = config(**{"schedule": {}} | changes)
+    expected, stats = train(tmp_path / "whole", settings)
+    stop = Tiny(at=8, event=lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "stopped", settings, model=stop)
+    weights, again = train(tmp_path / "stopped", settings)
+    assert same(weights, expected)
+    assert without_time(again) == without_time(stats)
+    assert not same(expected, train(tmp_path / "plain", config(schedule={}))[0])
+
+
+def test_a_plateau_resumes_to_the_bit_and_lowers_the_rate(tmp_path: Path) -> None:
+    val = dataset(9, train=False, first=100)
+    settings = config(epochs=5, schedule={"name": "plateau", "patience": 1}, optimizer={"lr": 1e-6})
+    expected, stats = train(tmp_path / "whole", settings, val=val)
+    assert stats[-1].lr < stats[0].lr == 1e-6
+    stop = Tiny(at=18, event=lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "stopped", settings, model=stop, val=val)
+    assert same(train(tmp_path / "stopped", settings, val=val)[0], expected)
+
+
+def test_mixed_micro_batches_add_up_to_the_batch(tmp_path: Path) -> None:
+    mixed = {"mixup": 0.5, "cutmix": 0.5, "batch_size": 6}
+    whole, stats = train(tmp_path / "whole", config(**mixed), model=Plain())
+    parts, same_stats = train(tmp_path / "parts", config(micro_batch=3, **mixed), model=Plain())
+    torch.testing.assert_close(whole, parts, atol=1e-5, rtol=1e-4)
+    assert stats[-1].train_top1 == same_stats[-1].train_top1
+
+
+def test_what_is_frozen_stays(tmp_path: Path) -> None:
+    before = Tiny().state_dict()
+    frozen, _ = train(tmp_path / "a", config(freeze=["net"]))
+    assert all(torch.equal(frozen[name], before[name]) for name in before if name.startswith("net"))
+    assert not torch.equal(frozen["head.weight"], before["head.weight"])
+    later, _ = train(tmp_path / "b", config(freeze=["net"], unfreeze_epoch=2))
+    assert not torch.equal(later["net.0.weight"], before["net.0.weight"])
+    statistics, _ = train(tmp_path / "c", config(bn="frozen"))
+    assert torch.equal(statistics["net.1.running_mean"], before["net.1.running_mean"])
+    assert not torch.equal(statistics["net.1.weight"], before["net.1.weight"])
+    with pytest.raises(RunError, match="begins with 'bakbone'; this model's begin with net, head"):
+        train(tmp_path / "d", config(freeze=["bakbone"]))
+
+
+def test_the_average_is_torchs(tmp_path: Path) -> None:
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+    reference: list[AveragedModel] = []
+
+    class Watching(Plain):
+        """Sees the weights after each step, at the forward pass of the next one."""
+
+        def forward(self, frames: torch.Tensor) -> torch.Tensor:
+            if reference and self.training:
+                reference[0].update_parameters(self)
+            elif self.training:
+                reference.append(AveragedModel(self, multi_avg_fn=get_ema_multi_avg_fn(0.8)))
+                reference[0].n_averaged += 1
+            return super().forward(frames)
+
+    settings = config(epochs=2, ema=0.8)
+    weights, _ = train(tmp_path / "a", settings, model=Watching())
+    final, _ = train(tmp_path / "b", config(epochs=2), model=Plain())
+    last = Plain()
+    last.load_state_dict(final)
+    reference[0].update_parameters(last)
+    torch.testing.assert_close(weights["head.weight"], reference[0].module.head.weight.data)
+
+
+def test_validation_every_n_epochs_and_early_stopping(tmp_path: Path) -> None:
+    val = dataset(6, train=False, first=100)
+    _, stats = train(tmp_path / "a", config(epochs=5, val_every=2), val=val)
+    assert [line.val_top1 is not None for line in stats] == [False, True, False, True, True]
+    settings = config(epochs=30, early_stopping=2, optimizer={"lr": 1e-6})
+    _, stopped = train(tmp_path / "b", settings, val=val)
+    assert len(stopped) < 30
+    assert stopped_early(stopped, 2) and not stopped_early(stopped[:-1], 2)
+    again = Tiny()
+    train(tmp_path / "b", settings, model=again, val=val)
+    assert again.calls == 0
+
+
+def test_on_epoch_is_told_every_line(tmp_path: Path) -> None:
+    told: list[EpochStats] = []
+    data = TrainData(dataset(18), None, normalize)
+    stats = fit(Tiny(), data, config(), device=CPU, seed=0, run_dir=tmp_path, on_epoch=told.append)
+    assert told == stats
+
+
+def test_a_full_disk_keeps_the_last_good_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                               undisturbed: tuple[Weights, list[EpochStats]]) -> None:  # fmt: skip
+    stop = Tiny(at=7, event=lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, model=stop)
+    good, real = (tmp_path / STATE).read_bytes(), os.fsync
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        train(tmp_path)
+    monkeypatch.setattr(os, "fsync", real)
+    assert (tmp_path / STATE).read_bytes() == good
+    assert not list(tmp_path.glob(".*.part"))
+    assert same(train(tmp_path)[0], undisturbed[0])
+
+
+def test_memory_of_the_cpu_runs_out_in_words_too(tmp_path: Path) -> None:
+    def full() -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried")
+
+    with pytest.raises(RunError, match=r"--set train\.micro_batch=2 "):
+        train(tmp_path / "a", model=Tiny(at=2, event=full))
+    with pytest.raises(RunError, match="which is the least"):
+        train(tmp_path / "b", config(micro_batch=1), model=Plainly(full))
+
+
+class Plainly(Plain):
+    """Fails at once."""
+
+    def __init__(self, event: Callable[[], None]) -> None:
+        super().__init__()
+        self.event = event
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        self.event()
+        return super().forward(frames)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from harbench.recipe import OptimizerConfig, ScheduleConfig
-from harbench.training.optim import build_optimizer, learning_rate
+from harbench.training.optim import build_optimizer, learning_rate, plateaus, rate_scales, set_rate
 
 
 def rate(step: int, **schedule: object) -> float:
@@ -74,3 +74,59 @@ def test_everything_decays_by_default_and_frozen_weights_are_left_out() -> None:
     assert len(group["params"]) == 5
     assert group["weight_decay"] == 0.5
     assert group["betas"] == (0.8, 0.9)
+
+
+class Layered(nn.Module):
+    """A stem, two numbered blocks, a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Linear(2, 2)
+        self.blocks = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        self.head = nn.Linear(2, 2)
+
+
+def test_layers_are_counted_from_the_head() -> None:
+    scales = rate_scales(Layered(), OptimizerConfig(layer_decay=0.5))
+    assert [scales[f"{name}.bias"] for name in ("stem", "blocks.0", "blocks.1", "head")] == [0.125, 0.25, 0.5, 1.0]
+
+
+def test_the_longest_prefix_holds_and_groups_carry_their_factor() -> None:
+    config = OptimizerConfig(lr=0.1, lr_scale={"blocks": 0.1, "blocks.1": 0.5}, decay_norms=False)
+    scales = rate_scales(Layered(), config)
+    assert (scales["blocks.0.weight"], scales["blocks.1.weight"], scales["head.weight"]) == (0.1, 0.5, 1.0)
+    optimizer = build_optimizer(Layered(), config)
+    set_rate(optimizer, 0.2)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.2, 0.2, 0.1, 0.1, 0.02, 0.02])
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [1e-4, 0.0] * 3
+
+
+def test_step_one_cycle_and_plateau_are_torchs() -> None:
+    def rate(step: int, config: ScheduleConfig, losses: tuple[float, ...] = ()) -> float:
+        return learning_rate(step, 0.1, config, steps_per_epoch=10, epochs=6, val_losses=losses)
+
+    def optimizer() -> torch.optim.Optimizer:
+        return torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+
+    sgd = optimizer()
+    reference = torch.optim.lr_scheduler.MultiStepLR(sgd, [20, 40])
+    for step in range(60):
+        assert rate(step, ScheduleConfig(name="step", milestones=(2, 4))) == pytest.approx(sgd.param_groups[0]["lr"])
+        sgd.step()
+        reference.step()
+    sgd = optimizer()
+    cycle = torch.optim.lr_scheduler.OneCycleLR(sgd, 0.1, total_steps=60, cycle_momentum=False)
+    for step in range(60):
+        ours = rate(step, ScheduleConfig(name="one_cycle", final=1 / 25e4))
+        assert ours == pytest.approx(sgd.param_groups[0]["lr"]), step
+        sgd.step()
+        if step < 59:
+            cycle.step()
+    sgd = optimizer()
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(sgd, patience=2)
+    losses = (3.0, 2.0, 2.1, 2.0, 1.99999, 1.9, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0)
+    for count, loss in enumerate(losses, 1):
+        plateau.step(loss)
+        config = ScheduleConfig(name="plateau", patience=2)
+        assert rate(5, config, losses[:count]) == pytest.approx(sgd.param_groups[0]["lr"])
+    assert plateaus((), 2) == 0

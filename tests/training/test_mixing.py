@@ -1,0 +1,53 @@
+"""Pairs, boxes and cuts of a batch."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harbench.training.mixing import Mix, blend, cut, draw_mix, micro_parts, partners
+
+
+def test_partners_are_neighbours() -> None:
+    assert partners(4).tolist() == [1, 0, 3, 2]
+    assert partners(5).tolist() == [1, 0, 3, 2, 4]
+    assert partners(1).tolist() == [0]
+
+
+@given(st.integers(0, 200), st.integers(1, 9), st.sampled_from([1, 2]))
+def test_cuts_cover_everything_once_and_tear_no_pair(size: int, parts: int, grain: int) -> None:
+    slices = cut(size, parts, grain)
+    assert len(slices) == parts
+    assert [i for each in slices for i in range(each.start, each.stop)] == list(range(size))
+    assert all(each.start % grain == 0 or each.start == size for each in slices)
+    lengths = [each.stop - each.start for each in slices]
+    assert max(lengths) - min(lengths) <= 2 * grain - 1
+
+
+@given(st.integers(0, 100), st.integers(2, 20), st.sampled_from([1, 2]))
+def test_micro_parts_are_small_enough(size: int, micro: int, grain: int) -> None:
+    parts = micro_parts(size, micro, grain)
+    assert sum(part.stop - part.start for part in parts) == size
+    assert all(0 < part.stop - part.start <= micro for part in parts)
+
+
+def test_draws_depend_on_seed_and_step_alone() -> None:
+    assert draw_mix(0, 5, 0.0, 0.0) is None
+    assert draw_mix(0, 5, 0.2, 1.0) == draw_mix(0, 5, 0.2, 1.0) != draw_mix(0, 6, 0.2, 1.0)
+    boxed = [draw_mix(0, step, 0.2, 1.0).box is not None for step in range(200)]  # type: ignore[union-attr]
+    assert 70 < sum(boxed) < 130
+    assert all(draw_mix(0, step, 0.0, 1.0).box for step in range(20))  # type: ignore[union-attr]
+
+
+def test_mixup_blends_and_cutmix_pastes_the_same_box_into_all_frames() -> None:
+    frames = torch.arange(3).view(3, 1, 1, 1, 1).expand(3, 3, 4, 10, 10).float()
+    mixed, share = blend(frames, Mix(0.75, None))
+    assert share == 0.75
+    assert [mixed[i].unique().tolist() for i in range(3)] == [[0.25], [0.75], [2.0]]
+    pasted, share = blend(frames, Mix(0.75, (0.5, 0.5)))
+    assert share == 0.75  # 5 x 5 of 10 x 10
+    assert pasted[0].mean().item() == 0.25
+    assert (pasted[0] == pasted[0, 0, 0]).all()
+    _, share = blend(frames, Mix(0.75, (0.0, 0.0)))  # cut to the frame: 3 x 3 is left
+    assert share == 0.91
