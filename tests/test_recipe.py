@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harbench.api.catalog import find_recipe, read_recipe, recipe_paths
-from harbench.api.facts import input_shape, view_gflops
+from harbench.api.facts import input_shape
 from harbench.datasets.tables import expand_splits, load_spec, load_split
 from harbench.errors import RecipeError
-from harbench.models.find import build_model
 from harbench.recipe import Recipe, differing_keys, dump_recipe, load_recipe
 
 GOOD = {
@@ -63,6 +62,15 @@ def test_ten_mistakes_get_ten_lines(tmp_path: Path) -> None:
         ({"train": {"selection": "val"}}, "data.validation"),
         ({"train": {"refit": True}}, "selection: val"),
         ({"eval": {"crops": 2}}, "eval.crops"),
+        ({"train": {"schedule": {"name": "step"}}}, "milestones"),
+        ({"train": {"schedule": {"name": "one_cycle", "warmup_epochs": 1}}}, "use rise"),
+        ({"train": {"schedule": {"name": "plateau"}}}, "plateau needs data.validation"),
+        ({"train": {"early_stopping": 3}}, "early_stopping needs data.validation"),
+        ({"train": {"mixup": 0.2, "micro_batch": 1}}, "at least 2"),
+        ({"train": {"unfreeze_epoch": 2}}, "nothing is frozen"),
+        ({"train": {"optimizer": {"name": "adamw", "nesterov": True}}}, "name: sgd"),
+        ({"train": {"cutmix": 1.0}, "data": {"dataset": "ucf101", "cache": {"stream": "pose"}}}, "cutmix"),
+        ({"data": {"dataset": "ucf101", "train_subset": {}}}, "exactly one of fraction and n"),
     ],
 )
 def test_parts_that_do_not_go_together(tmp_path: Path, changes: dict, words: str) -> None:
@@ -129,12 +137,9 @@ def test_a_shipped_recipe_holds(path: Path, tmp_path: Path) -> None:
     assert recipe.name == path.stem
     assert recipe.description and "\n" not in recipe.description
     spec = load_spec(recipe.data.dataset)
-    assert path.stem.startswith(recipe.model.name)
     assert recipe.data.dataset == "ucf101" or f"_{recipe.data.dataset}" in path.stem
     (split,) = expand_splits(spec, recipe.data.split or spec.splits[0])
     table = load_split(recipe.data.dataset, split)
     assert table.subset("train") and table.subset("test")
     assert recipe.data.cache.stream in spec.streams
-    model = build_model(recipe.model.model_copy(update={"weights": None}), len(table.classes))
-    assert view_gflops(model, recipe, spec) > 0
     assert len(input_shape(recipe, spec)) == 4
