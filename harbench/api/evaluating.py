@@ -54,7 +54,7 @@ def evaluate(
     from harbench.evaluation.metrics import score
     from harbench.evaluation.predict import predict
     from harbench.frames.clips import normalize
-    from harbench.models.find import build_model
+    from harbench.models.build import build_model
     from harbench.recipe import EvalConfig, Recipe
     from harbench.reporting.runs import load_run
     from harbench.training.checkpoint import load_model_weights

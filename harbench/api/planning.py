@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def plan(recipe: Recipe, folder: Path, seed: int, *, home: Path) -> RunReport:
     """Resolve, count and estimate; nothing is trained or written. Needs neither media nor weights."""
     from harbench.datasets.tables import load_spec
-    from harbench.models.find import build_model
+    from harbench.models.build import build_model
     from harbench.models.profile import count_parameters
     from harbench.recipe import dump_recipe
 

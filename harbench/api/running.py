@@ -225,7 +225,7 @@ def _train(
     import torch
 
     from harbench.frames.clips import normalize
-    from harbench.models.find import build_model
+    from harbench.models.build import build_model
     from harbench.training.fit import chosen_epochs, fit
     from harbench.training.job import TrainData
     from harbench.training.watching import draw_curves, watching

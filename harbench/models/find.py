@@ -7,14 +7,13 @@ import difflib
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harbench.errors import RecipeError
-from harbench.recipe import ModelConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,31 +43,6 @@ def find_model(name: str) -> Callable[..., nn.Module]:
         hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(shipped))}."
         raise RecipeError(f"model.name: there is no {name!r}; {hint} A model of your own is `file.py:function`.")
     return getattr(importlib.import_module(f"harbench.models.{shipped[name]}"), name)  # type: ignore[no-any-return]
-
-
-def build_model(config: ModelConfig, num_classes: int, *, classes: Sequence[str] = ()) -> nn.Module:
-    """Build the model on the CPU, its weights drawn from torch's generator, then put in the weights it names, if any.
-
-    `classes` are the class keys in order: from a file that names its classes, a classification layer is taken over only
-    if they are these. Raises RecipeError for an unknown name or wrong `args`, WeightsError for weights that are not to
-    be had.
-    """
-    function = find_model(config.name)
-    _check_args(function, config)
-
-    from torch import nn
-
-    try:
-        model = function(num_classes, **config.args)
-    except (TypeError, ValueError) as error:
-        raise RecipeError(f"model {config.name} cannot be built with args {dict(config.args)}: {error}") from error
-    if not isinstance(model, nn.Module):
-        raise RecipeError(f"model.name {config.name!r}: expected a torch.nn.Module, found {type(model).__name__}")
-    if config.weights is not None or config.init_from is not None:
-        from harbench.models.weights import load_weights
-
-        load_weights(model, config, classes)
-    return model
 
 
 @cache
@@ -110,26 +84,3 @@ def _installed_module(place: str, name: str) -> ModuleType:
             f"model.name {name!r}: module {place!r} cannot be imported ({error}); "
             "a file is written `path/to/file.py:function`"
         ) from error
-
-
-def _check_args(function: Callable[..., Any], config: ModelConfig) -> None:
-    """RecipeError naming every wrong or missing key of `model.args`, and what the function takes."""
-    parameters = list(inspect.signature(function).parameters.values())[1:]
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return
-    legal = {parameter.name: parameter for parameter in parameters}
-    problems = []
-    for key in config.args:
-        if key not in legal:
-            close = difflib.get_close_matches(key, legal, n=1, cutoff=0.5)
-            problems.append(f"model.args.{key}: unknown" + (f"; did you mean {close[0]!r}?" if close else ""))
-    for key, parameter in legal.items():
-        if parameter.default is parameter.empty and key not in config.args:
-            problems.append(f"model.args.{key}: missing")
-    if problems:
-        takes = ", ".join(_shown(parameter) for parameter in parameters) or "no arguments"
-        raise RecipeError("\n".join([*problems, f"model {config.name} takes {takes}"]))
-
-
-def _shown(parameter: inspect.Parameter) -> str:
-    return parameter.name if parameter.default is parameter.empty else f"{parameter.name}={parameter.default!r}"

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torchvision.models import get_model_weights
 
-from harbench.models.find import build_model
+from harbench.models.build import build_model
 from harbench.models.profile import count_flops, count_parameters
 from harbench.recipe import ModelConfig
 

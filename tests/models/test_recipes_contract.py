@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from harbench.datasets.tables import load_spec
 from harbench.frames.clips import ClipDataset, evaluation_keys, load_batches, normalize, training_keys
-from harbench.models.find import build_model
+from harbench.models.build import build_model
 from harbench.recipe import EvalConfig, Recipe, load_recipe
 from harbench.records import MediaInfo, Sample
 

@@ -17,7 +17,7 @@ from torchvision.models import resnet18, video
 
 from harbench.errors import HarbenchWarning, WeightsError
 from harbench.models import hubs
-from harbench.models.find import build_model
+from harbench.models.build import build_model
 from harbench.models.weights import check_weights, inherited_ids, load_weights, read_tensors
 from harbench.recipe import ModelConfig
 

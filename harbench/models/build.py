@@ -1,0 +1,58 @@
+"""A recipe's model section -> a network: its function found, its arguments checked, its weights put in."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import nn
+
+from harbench.errors import RecipeError
+from harbench.models.find import find_model
+from harbench.models.weights import load_weights
+from harbench.recipe import ModelConfig
+
+
+def build_model(config: ModelConfig, num_classes: int, *, classes: Sequence[str] = ()) -> nn.Module:
+    """Build the model on the CPU, its weights drawn from torch's generator, then put in the weights it names, if any.
+
+    `classes` are the class keys in order: from a file that names its classes, a classification layer is taken over only
+    if they are these. Raises RecipeError for an unknown name or wrong `args`, WeightsError for weights that are not to
+    be had.
+    """
+    function = find_model(config.name)
+    _check_args(function, config)
+    try:
+        model = function(num_classes, **config.args)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"model {config.name} cannot be built with args {dict(config.args)}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise RecipeError(f"model.name {config.name!r}: expected a torch.nn.Module, found {type(model).__name__}")
+    if config.weights is not None or config.init_from is not None:
+        load_weights(model, config, classes)
+    return model
+
+
+def _check_args(function: Callable[..., Any], config: ModelConfig) -> None:
+    """RecipeError naming every wrong or missing key of `model.args`, and what the function takes."""
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    legal = {parameter.name: parameter for parameter in parameters}
+    problems = []
+    for key in config.args:
+        if key not in legal:
+            close = difflib.get_close_matches(key, legal, n=1, cutoff=0.5)
+            problems.append(f"model.args.{key}: unknown" + (f"; did you mean {close[0]!r}?" if close else ""))
+    for key, parameter in legal.items():
+        if parameter.default is parameter.empty and key not in config.args:
+            problems.append(f"model.args.{key}: missing")
+    if problems:
+        takes = ", ".join(_shown(parameter) for parameter in parameters) or "no arguments"
+        raise RecipeError("\n".join([*problems, f"model {config.name} takes {takes}"]))
+
+
+def _shown(parameter: inspect.Parameter) -> str:
+    return parameter.name if parameter.default is parameter.empty else f"{parameter.name}={parameter.default!r}"
