@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from toys import toy_videos
 
-COMMANDS = ("convert", "datasets", "prepare", "splits", "recipes", "run", "evaluate", "report", "bench")
+COMMANDS = ("convert", "datasets", "prepare", "splits", "recipes", "run", "evaluate", "report", "score", "bench", "doctor")
 
 
 def harbench(*arguments: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:

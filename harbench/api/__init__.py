@@ -11,23 +11,31 @@ if TYPE_CHECKING:
     from harbench.api.auditing import AuditReport, audit, audit_text
     from harbench.api.benchmarks import bench, bench_text
     from harbench.api.catalog import DatasetStatus, RecipeSummary, datasets, recipe_schema, recipe_text, recipes, splits
+    from harbench.api.checkup import DoctorReport, doctor
     from harbench.api.converting import Conversion, convert, convert_from
     from harbench.api.evaluating import Evaluation, evaluate, evaluation_text
     from harbench.api.owndata import OwnOptions
     from harbench.api.preparation import PrepareReport, prepare
     from harbench.api.reports import ReportResult, report
     from harbench.api.running import run, run_text
+    from harbench.api.scoring import Scoring, score_file, scoring_text
+    from harbench.api.verifying import VerifyReport, verify
+    from harbench.api.tuning import GridResult, Trial, grid
 
 _MODULES = {
     "auditing": ("AuditReport", "audit", "audit_text"),
     "benchmarks": ("bench", "bench_text"),
     "catalog": ("DatasetStatus", "RecipeSummary", "datasets", "recipe_schema", "recipe_text", "recipes", "splits"),
+    "checkup": ("DoctorReport", "doctor"),
     "converting": ("Conversion", "convert", "convert_from"),
     "evaluating": ("Evaluation", "evaluate", "evaluation_text"),
     "owndata": ("OwnOptions",),
     "preparation": ("PrepareReport", "prepare"),
     "reports": ("ReportResult", "report"),
     "running": ("run", "run_text"),
+    "scoring": ("Scoring", "score_file", "scoring_text"),
+    "verifying": ("VerifyReport", "verify"),
+    "tuning": ("GridResult", "Trial", "grid"),
 }
 _HOME_OF = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -35,11 +43,16 @@ __all__ = [
     "AuditReport",
     "Conversion",
     "DatasetStatus",
+    "DoctorReport",
     "Evaluation",
+    "GridResult",
     "OwnOptions",
     "PrepareReport",
     "RecipeSummary",
     "ReportResult",
+    "Scoring",
+    "Trial",
+    "VerifyReport",
     "audit",
     "audit_text",
     "bench",
@@ -47,8 +60,10 @@ __all__ = [
     "convert",
     "convert_from",
     "datasets",
+    "doctor",
     "evaluate",
     "evaluation_text",
+    "grid",
     "prepare",
     "recipe_schema",
     "recipe_text",
@@ -56,7 +71,10 @@ __all__ = [
     "report",
     "run",
     "run_text",
+    "score_file",
+    "scoring_text",
     "splits",
+    "verify",
 ]
 
 

@@ -1,4 +1,4 @@
-"""Commands about data: datasets, prepare, splits, convert, bench."""
+"""Commands about data: datasets, prepare, splits, convert, bench, doctor."""
 
 from __future__ import annotations
 
@@ -87,9 +87,17 @@ def prepare(
     ] = False,
     shard: Annotated[str, typer.Option(help="i/n: cache only every n-th block; several machines share a home.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and how big it gets.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Find what broke in media and caches since, and mend exactly that.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Fetch a data set, bring it under its official names and splits, and build its frame cache."""
+    if verify:
+        if own_name or source or url or shard or dry_run or limit or classes or stream:
+            raise typer.BadParameter("it goes with --archive, --workers, --decoder and --ok-missing", param_hint="--verify")
+        _verify(context, name, archive or [], workers, decoder, ok_missing, as_json)
+        return
     if split_by not in ("", "group", "random"):
         raise typer.BadParameter(f"expected group or random, found {split_by}", param_hint="--split-by")
     own = api.OwnOptions(own_name, group_pattern, split_by, seed, test_share, force) if own_name else None  # type: ignore[arg-type]
@@ -213,6 +221,58 @@ def bench(
     with tracked(context) as (_, track):
         result = api.bench(source, clips=clips, track=track)
     print_json(result) if as_json else console.say(api.bench_text(result))
+
+
+@app.command()
+def doctor(
+    context: typer.Context,
+    files: Annotated[list[Path] | None, typer.Argument(help="Videos to read with every installed decoder.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What is installed and works; over given files every decoder's frame count, order, pixel differences, speed."""
+    from harbench import console
+
+    with tracked(context) as (settings, track):
+        found = api.doctor(files or (), home=settings.home, track=track)
+    if as_json:
+        print_json(found)
+        return
+    parts = [(p.name, "works" if p.works else "no", p.version, p.purpose, p.advice) for p in found.parts]
+    console.show_table("This machine", ("what", "", "version", "for", "what to do"), parts)
+    columns = ("decoder", "frames", "size", "first", "last", "mean", "in order", "frames/s", "in its own words")
+    for file in found.files:
+        rows = [
+            (d.version or d.name, d.frames, "x".join(map(str, d.size)) if d.frames else "",
+             *("" if value is None else f"{value:.2f}" for value in (d.first, d.last, d.mean)),
+             {None: "", True: "yes", False: "no"}[d.in_order], f"{d.frames_per_second:.0f}",
+             "; ".join(filter(None, (d.problem, *d.notes))))
+            for d in file.decoders
+        ]  # fmt: skip
+        console.show_table(
+            f"{file.path}  (differences from PyAV, of 255)", columns, rows, numeric=(*columns[1:6], columns[7])
+        )
+
+
+def _verify(
+    context: typer.Context, name: str, archives: list[Path], workers: int, decoder: str, ok_missing: int, as_json: bool
+) -> None:
+    """What `prepare --verify` does; exit 3 when something is left that only the user can mend."""
+    from harbench import console
+
+    with tracked(context) as (settings, track):
+        found = api.verify(
+            name, home=settings.home, archives=archives, workers=workers, decoder=decoder, track=track
+        )  # fmt: skip
+    if as_json:
+        print_json(found)
+    else:
+        console.say(f"{found.dataset}: {found.checked} checked, {len(found.damaged)} damaged")
+        for what in found.repaired:
+            console.say(f"  mended     {what}: {found.damaged[what]}")
+        for what, why in found.left.items():
+            console.say(f"  left       {what}: {why}")
+    if len(found.left) > ok_missing:
+        raise typer.Exit(INCOMPLETE)
 
 
 def _show_plan(report: api.PrepareReport) -> None:

