@@ -7,6 +7,25 @@ from pathlib import Path
 
 import numpy as np
 
+PEOPLE = ("ann", "bea", "cid", "dan", "eve", "fay")
+MANY_SPEC = """
+from harbench.records import DatasetSpec
+SPEC = DatasetSpec(name="many", title="Many", modality="video", unit="video", splits=("official",), group="person",
+                   leave_one_group_out=True, short_side={short_side})
+"""
+MANY_RECIPE = """
+family: 3d-cnn
+data: {dataset: many, cache: {short_side: 32}}
+input:
+  clip: {dense: {num_frames: 16, stride: 1}}
+  resize: 32
+  size: 32
+  normalize: half
+model: {name: motion3d, args: {width: 4}}
+train: {epochs: 3, batch_size: 4, workers: 0, optimizer: {name: adamw, lr: 0.01}}
+eval: {clips: 2}
+"""
+
 
 def write_video(path: Path, frames: np.ndarray, fps: int = 25) -> None:
     """Write RGB frames `[T, H, W, 3]` as MPEG-4."""
@@ -31,6 +50,30 @@ def toy_videos(folder: Path, frames: int = 12) -> Path:
                 x = 4 + 3 * (t if direction == "right" else frames - 1 - t)
                 clip[t, 16:32, x : x + 12] = (220, 60 + 20 * len(name), 60)
             write_video(folder / direction / f"{name}.avi", clip)
+    return folder
+
+
+def many_people(folder: Path) -> Path:
+    """A prepared data home in `folder`/home with six people who move a square left or right, and `folder`/many.yaml."""
+    from harbench import api
+
+    home = folder / "home"
+    rows = ["media,class,group,official"]
+    for index, person in enumerate(PEOPLE):
+        for direction in ("left", "right"):
+            clip = np.full((10, 40, 56, 3), 20 + 10 * index, dtype=np.uint8)
+            for t in range(10):
+                x = 4 + 3 * (t if direction == "right" else 9 - t)
+                clip[t, 10:26, x : x + 10] = 220
+            write_video(folder / "videos" / direction / f"{person}.avi", clip)
+            rows.append(f"{direction}/{person}.avi,{direction},{person},{'test' if index > 3 else 'train'}")
+    (home / "datasets").mkdir(parents=True)
+    (home / "splits/many").mkdir(parents=True)
+    (home / "datasets/many.py").write_text(MANY_SPEC.format(short_side=0))
+    (home / "splits/many/samples.csv").write_text("\n".join(rows) + "\n")
+    (folder / "many.yaml").write_text(MANY_RECIPE)
+    report = api.prepare("many", home=home, source=folder / "videos", short_side=32, workers=1)
+    assert (report.present, report.cached, report.incomplete) == (12, 12, 0)
     return folder
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from harbench.api.reports import ReportResult, report
     from harbench.api.running import run, run_text
     from harbench.api.scoring import Scoring, score_file, scoring_text
-    from harbench.api.verifying import VerifyReport, verify
     from harbench.api.tuning import GridResult, Trial, grid
+    from harbench.api.verifying import VerifyReport, verify
 
 _MODULES = {
     "auditing": ("AuditReport", "audit", "audit_text"),
@@ -34,8 +34,8 @@ _MODULES = {
     "reports": ("ReportResult", "report"),
     "running": ("run", "run_text"),
     "scoring": ("Scoring", "score_file", "scoring_text"),
-    "verifying": ("VerifyReport", "verify"),
     "tuning": ("GridResult", "Trial", "grid"),
+    "verifying": ("VerifyReport", "verify"),
 }
 _HOME_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from harbench.api.inputs import open_inputs
-from harbench.api.running import choose_device
+from harbench.api.processes import choose_device
 from harbench.errors import RunError
 from harbench.files import write_text
 from harbench.records import Track, silent

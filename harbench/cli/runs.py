@@ -48,11 +48,36 @@ def run(
     ok_missing: Annotated[
         int, typer.Option(min=0, help="Go on without up to N media; in test they count as wrong.")
     ] = 0,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--grid", help="Values to search, e.g. train.optimizer.lr=1e-3,3e-3; ranked on val, never on test."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train and evaluate. Continues an unfinished run, leaves a finished one alone."""
     from harbench import console
 
+    if grid:
+        if len(recipe) > 1 or seeds > 1 or dry_run:
+            raise typer.BadParameter("--grid takes one recipe, and neither --seeds nor --dry-run")
+        with tracked(context) as (settings, track):
+            result = api.grid(
+                recipe[0],
+                grid,
+                home=settings.home,
+                runs=settings.runs,
+                split=split,
+                overrides=tuple(overrides or ()),
+                tag=tag or "grid",
+                device=device,
+                force=force,
+                ok_missing=ok_missing,
+                track=track,
+            )
+        print_json(result) if as_json else _show_grid(result)
+        return
     with tracked(context) as (settings, track):
         done = api.run(
             recipe,
@@ -75,6 +100,15 @@ def run(
             console.say(api.run_text(each))
     if sum(each.failed for each in done) > ok_missing:
         raise typer.Exit(INCOMPLETE)
+
+
+def _show_grid(result: api.GridResult) -> None:
+    from harbench import console
+
+    keys = tuple(result.trials[0].settings)
+    rows = [(*trial.settings.values(), f"{trial.val_top1:.2f}", trial.epoch) for trial in result.trials]
+    console.show_table("On val", (*keys, "val top-1", "epoch"), rows, numeric=("val top-1", "epoch"))
+    console.say(f"all of it: {result.table}\nthe best:  {result.command}")
 
 
 @app.command()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from toys import write_video
+from toys import MANY_SPEC, many_people
 
 from harbench import api
 from harbench.api.catalog import read_recipe
@@ -18,47 +18,11 @@ from harbench.records import RunRecord
 from harbench.reporting.runs import load_run
 from harbench.training import step as step_module
 
-PEOPLE = ("ann", "bea", "cid", "dan", "eve", "fay")
-SPEC = """
-from harbench.records import DatasetSpec
-SPEC = DatasetSpec(name="many", title="Many", modality="video", unit="video", splits=("official",), group="person",
-                   leave_one_group_out=True, short_side={short_side})
-"""
-RECIPE = """
-family: 3d-cnn
-data: {dataset: many, cache: {short_side: 32}}
-input:
-  clip: {dense: {num_frames: 16, stride: 1}}
-  resize: 32
-  size: 32
-  normalize: half
-model: {name: motion3d, args: {width: 4}}
-train: {epochs: 3, batch_size: 4, workers: 0, optimizer: {name: adamw, lr: 0.01}}
-eval: {clips: 2}
-"""
-
 
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
     """A prepared data home with six people who move a square left or right, and a recipe."""
-    home = tmp_path / "home"
-    rows = ["media,class,group,official"]
-    for index, person in enumerate(PEOPLE):
-        for direction in ("left", "right"):
-            clip = np.full((10, 40, 56, 3), 20 + 10 * index, dtype=np.uint8)
-            for t in range(10):
-                x = 4 + 3 * (t if direction == "right" else 9 - t)
-                clip[t, 10:26, x : x + 10] = 220
-            write_video(tmp_path / "videos" / direction / f"{person}.avi", clip)
-            rows.append(f"{direction}/{person}.avi,{direction},{person},{'test' if index > 3 else 'train'}")
-    (home / "datasets").mkdir(parents=True)
-    (home / "splits/many").mkdir(parents=True)
-    (home / "datasets/many.py").write_text(SPEC.format(short_side=0))
-    (home / "splits/many/samples.csv").write_text("\n".join(rows) + "\n")
-    (tmp_path / "many.yaml").write_text(RECIPE)
-    report = api.prepare("many", home=home, source=tmp_path / "videos", short_side=32, workers=1)
-    assert (report.present, report.cached, report.incomplete) == (12, 12, 0)
-    return tmp_path
+    return many_people(tmp_path)
 
 
 def run(work: Path, *overrides: str, runs: str = "runs", **options: object) -> list[api.RunReport]:
@@ -123,7 +87,7 @@ def test_classes_and_downscaled_media_make_a_run_partial(work: Path) -> None:
     run(work, "data.classes=[left]", tag="one")
     one = load_run(work / "runs/many/many+one/official/seed0")
     assert one.key.label_set == "1 of 2 classes"
-    (work / "home/datasets/many.py").write_text(SPEC.format(short_side=200))
+    (work / "home/datasets/many.py").write_text(MANY_SPEC.format(short_side=200))
     run(work, tag="small")
     small = load_run(work / "runs/many/many+small/official/seed0")
     assert "downscaled" in small.partial

@@ -1,0 +1,89 @@
+"""A run's folder: its name, its lock, the recipe it was made by, its log and what its weights have seen."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harbench.api.inputs import Inputs
+from harbench.errors import RunError
+from harbench.files import locked, replacing
+
+if TYPE_CHECKING:
+    from harbench.recipe import Recipe
+
+
+def run_folder(recipe: Recipe, overrides: Sequence[str], tag: str, seed: int) -> Path:
+    """`<dataset>/<recipe>[+<tag or 8 hex of the overrides>]/<split>/seed<s>`."""
+    mark = tag or (hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:8] if overrides else "")
+    return Path(recipe.data.dataset, recipe.name + (f"+{mark}" if mark else ""), recipe.data.split, f"seed{seed}")
+
+
+@contextmanager
+def held(recipe: Recipe, folder: Path, force: bool) -> Iterator[None]:
+    """Hold the lock of `folder`, which is this recipe's or new; `force` empties it first.
+
+    Raises RunError when another harbench has it, or when another recipe made it.
+    """
+    with locked(folder / ".lock", RunError(f"{folder} is in use by another harbench run; wait for it or stop it")):
+        _same_recipe(recipe, folder, force)
+        yield
+
+
+@contextmanager
+def log_file(path: Path) -> Iterator[None]:
+    """What the core logs also goes to the run's log.txt, with times; a continued run appends."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logging.getLogger("harbench").addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger("harbench").removeHandler(handler)
+        handler.close()
+
+
+def _same_recipe(recipe: Recipe, folder: Path, force: bool) -> None:
+    """A folder whose recipe differs is never resumed; `force` empties it first."""
+    import yaml
+    from pydantic import ValidationError
+
+    from harbench.recipe import Recipe, differing_keys
+
+    if force and folder.exists():
+        for entry in folder.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != ".lock":
+                entry.unlink()
+    if not (folder / "recipe.yaml").exists():
+        return
+    old = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    with suppress(ValidationError):  # an older harbench wrote fewer keys: their defaults are what they meant
+        old = Recipe.model_validate(old).model_dump(mode="json")
+    changed = differing_keys(old, recipe.model_dump(mode="json"))
+    if changed:
+        raise RunError(
+            f"{folder} was made by a different recipe:\n  "
+            + "\n  ".join(changed)
+            + "\nGive this variant a --tag of its "
+            "own, or repeat it from the beginning with --force."
+        )
+
+
+def write_train_ids(path: Path, inputs: Inputs) -> None:
+    """The samples that the weights have seen, here or before, so that scoring them later can be refused.
+
+    One `<dataset>/<sample id>` a line, sorted.
+    """
+    from harbench.models.weights import inherited_ids
+
+    seen = {*inputs.trained_on, *inherited_ids(inputs.recipe.model)}
+    with replacing(path, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
+        packed.writelines(f"{name}\n".encode() for name in sorted(seen))
