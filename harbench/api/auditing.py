@@ -71,7 +71,7 @@ def _duplicates(name: str, claim: Claim, rows: Sequence[Row], source: str, home:
     from harbench.frames.cache import open_cache
     from harbench.frames.duplicates import find_duplicates
 
-    caches = sorted(home.joinpath(name, "cache").glob("rgb-*"))
+    caches = sorted(home.joinpath(name, "cache").glob("rgb-*"), key=_short_side)
     if not caches:
         raise CacheError(
             f"--duplicates compares frames, and there is no frame cache under {places.cache_folder(home, name, '')}.\n"
@@ -82,7 +82,13 @@ def _duplicates(name: str, claim: Claim, rows: Sequence[Row], source: str, home:
     train = {media: row for side in sides.values() for media, row in side.items() if media not in test}
     looks = {m: (row.group.partition("/")[2] if source else row.group) for m, row in (train | test).items()}
     labels = {media: row.label for media, row in (train | test).items()}
-    return find_duplicates(open_cache(caches[0]), tuple(train), tuple(test), looks, labels, track=track)
+    return find_duplicates(open_cache(caches[-1]), tuple(train), tuple(test), looks, labels, track=track)
+
+
+def _short_side(cache: Path) -> float:
+    """Pixels of the short side that a cache's name ends with; `native` is more than any."""
+    side = cache.name.rpartition("-")[2]
+    return float(side) if side.isdigit() else float("inf")
 
 
 def audit_text(report: AuditReport) -> str:

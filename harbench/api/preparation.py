@@ -113,6 +113,7 @@ def prepare(
     """
     from harbench.api.inputs import warn_of_cut_ranges
     from harbench.api.owndata import adopt, refuse_nameless
+    from harbench.api.verifying import record_media
     from harbench.datasets.tables import expand_splits, load_spec, load_split
     from harbench.frames.cache import open_cache
     from harbench.ingest.download import fetched_archives
@@ -149,7 +150,9 @@ def prepare(
     missing = tuple(media for media in wanted if media not in present)
     if missing and not allow_missing:
         raise MediaError(_missing_message(spec, chosen, wanted, missing))
-    report = _cache(spec, {m: present[m] for m in mine if m in present}, cache, folder, home, workers, track, decoder)
+    mine_here = {media: present[media] for media in mine if media in present}
+    report = _cache(spec, mine_here, cache, folder, home, workers, track, decoder)
+    record_media(spec, home, mine_here, folder, report, track)
     if report.done or report.reused:
         warn_of_cut_ranges((sample for table in tables for sample in table.samples), open_cache(folder))
     return PrepareReport(
@@ -242,6 +245,7 @@ def _plan(
     workers: int,
 ) -> PrepareReport:
     """What a dry run says: what is there already, what would be fetched, and how big the cache gets. Asks no server."""
+    from harbench.api.verifying import known_failures
     from harbench.frames.cache import estimate_cache_bytes, estimate_cache_seconds
 
     media = places.media_folder(home, spec.name)
@@ -257,7 +261,7 @@ def _plan(
         duplicated={},
         cached=0,
         reused=0,
-        failed={},
+        failed={media: why for media, why in known_failures(home, spec.name, cache.name).items() if media in wanted},
         fetch=_fetch_plan(spec, home, fetch) if fetched else (),
         fetched=(),
         free_bytes=free_bytes(home),

@@ -260,9 +260,7 @@ def _verify(
     from harbench import console
 
     with tracked(context) as (settings, track):
-        found = api.verify(
-            name, home=settings.home, archives=archives, workers=workers, decoder=decoder, track=track
-        )  # fmt: skip
+        found = api.verify(name, home=settings.home, archives=archives, workers=workers, decoder=decoder, track=track)
     if as_json:
         print_json(found)
     else:

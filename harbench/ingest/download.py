@@ -229,6 +229,13 @@ def fetched_archives(dest: Path) -> list[Path]:
     return [dest / name for name, _ in _fetched(dest)]
 
 
+def known_archives(spec: DatasetSpec, dest: Path) -> list[Path]:
+    """Archives that lie in `dest`, and those of the user's that were checked where they lie."""
+    here = sorted(path for path in dest.iterdir() if is_archive(path)) if dest.is_dir() else []
+    records = (_recorded(dest, archive.name) for archive in spec.archives)
+    return here + [Path(record.path) for record in records if record is not None and not record.source]
+
+
 def _is_here(archive: Archive, dest: Path, config: FetchConfig, track: Track) -> bool:
     """Whether an archive lies in `dest`, whole and checked. A fetched one that has changed since is removed."""
     path, record = dest / archive.name, _recorded(dest, archive.name)

@@ -1,0 +1,253 @@
+"""`prepare --verify`: finds what broke in media and frame caches, mends exactly that, and names what only the user can mend."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from harbench import places
+from harbench.errors import MediaError
+from harbench.files import locked
+from harbench.ingest.verify import (
+    MediaRow,
+    damage_of,
+    extract_again,
+    failed_path,
+    hashed,
+    manifest_path,
+    read_failed,
+    read_manifest,
+    write_failed,
+    write_manifest,
+)
+from harbench.records import CacheReport, DatasetSpec, Track, silent
+
+if TYPE_CHECKING:
+    from harbench.recipe import CacheConfig
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What `prepare --verify` found and did. Media by official path, cached frames by cache and official path."""
+
+    dataset: str
+    checked: int
+    """Media, and media in caches, that were read."""
+    damaged: Mapping[str, str]
+    """What was found -> what was wrong with it."""
+    repaired: tuple[str, ...]
+    left: Mapping[str, str]
+    """What is still wrong -> why, and what to do."""
+
+
+# ---------------------------------------------------------------------------------------------------- what prepare did
+def record_media(
+    spec: DatasetSpec, home: Path, files: Mapping[str, Path], cache: Path, report: CacheReport, track: Track = silent
+) -> None:
+    """Write down in `media.csv` and `failed.csv` what `files` (media -> decoded file) are and became in the folder `cache`.
+
+    What is recorded of other media stays; a file that is neither new nor changed is not read again.
+    """
+    path = manifest_path(home, spec.name)
+    with locked(path.with_name(".media.csv.lock")):
+        before = read_manifest(path)
+        named = {_row_name(spec, media, file): media for media, file in files.items()}
+        rows = hashed({name: files[media] for name, media in named.items()}, before, track=track)
+        cached = {*report.done, *report.reused}
+        _join(
+            rows,
+            {name: media for name, media in named.items() if name in rows and media in cached},
+            cache,
+            fresh={*report.done},
+        )
+        if any(before.get(name) != row for name, row in rows.items()):
+            write_manifest(path, before | rows)
+        failed = read_failed(failed_path(home, spec.name))
+        kept = {key: why for key, why in failed.items() if key[0] != cache.name or key[1] not in files}
+        kept |= {(cache.name, media): why for media, why in report.failed.items()}
+        if kept != failed:
+            write_failed(failed_path(home, spec.name), kept)
+
+
+def known_failures(home: Path, dataset: str, cache: str) -> dict[str, str]:
+    """Media that no decoder could read for this cache -> the decoder's own words."""
+    return {media: why for (where, media), why in read_failed(failed_path(home, dataset)).items() if where == cache}
+
+
+def _row_name(spec: DatasetSpec, media: str, file: Path) -> str:
+    """Under what name a file is recorded: its media's, or that of the joints beside it."""
+    beside = spec.modality != "pose" and spec.pose_suffix and file.name.endswith(spec.pose_suffix)
+    return str(PurePosixPath(media).with_suffix("")) + spec.pose_suffix if beside else media
+
+
+def _join(rows: dict[str, MediaRow], named: Mapping[str, str], cache: Path, fresh: set[str]) -> None:
+    """Add to the rows of cached media (name -> media) the cache's name, and what was decoded; flow says nothing of that."""
+    from harbench.frames.blocks import read_entries
+
+    new = {m: name for name, m in named.items() if m in fresh or cache.name not in rows[name].caches.split()}
+    if not new:
+        return
+    for index in cache.glob("frames-*.idx"):
+        for media, entry in read_entries(cache, _block(index)).items():
+            if media not in new:
+                continue
+            row = rows[new[media]]
+            row = replace(row, caches=" ".join(sorted({*row.caches.split(), cache.name})))
+            if not cache.name.startswith("flow"):
+                seconds = round(entry.frames / entry.fps, 3) if entry.fps else 0.0
+                row = replace(
+                    row, frames=entry.frames, fps=entry.fps, width=entry.source_width, height=entry.source_height,
+                    seconds=seconds, variable=entry.variable,
+                )  # fmt: skip
+            rows[new[media]] = row
+
+
+# ------------------------------------------------------------------------------------------------------------- verify
+def verify(
+    name: str,
+    *,
+    home: Path,
+    archives: Sequence[Path] = (),
+    workers: int = 2,
+    decoder: str = "av",
+    track: Track = silent,
+) -> VerifyReport:
+    """Hold all media of a prepared data set against `media.csv`, and its caches against their checksums; mend what broke.
+
+    What harbench extracted is extracted again from the archives that are still there or given, one file at a time; links
+    are made again; frames are decoded again from media whose SHA-256 holds. The user's own files are named, and left. What
+    is whole is only read. A cache folder that was deleted altogether is taken as removed on purpose.
+
+    Raises MediaError when the data set was never prepared, or `media.csv` itself is damaged.
+    """
+    from harbench.datasets.tables import load_spec
+
+    spec = load_spec(name, home)
+    rows = read_manifest(manifest_path(home, name))
+    if not rows:
+        raise MediaError(
+            f"nothing is recorded in {manifest_path(home, name)} to verify {name} by.\nMake it:  harbench prepare {name}"
+        )
+    damaged, left = _mend_media(spec, rows, home, archives, track)
+    checked = len(rows)
+    folders = sorted(path for path in places.cache_folder(home, name, "").glob("*") if path.is_dir())
+    for folder in folders:
+        read, wrong, still = _mend_cache(spec, rows, left, folder, home, workers, decoder, track)
+        checked, damaged, left = checked + read, damaged | wrong, left | still
+    return VerifyReport(name, checked, damaged, tuple(what for what in damaged if what not in left), left)
+
+
+def _mend_media(
+    spec: DatasetSpec, rows: Mapping[str, MediaRow], home: Path, archives: Sequence[Path], track: Track
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Check every file, put back those of harbench's own, and make lost links again. Returns what was wrong, what is left."""
+    from harbench.ingest.download import known_archives
+    from harbench.ingest.match import link_media
+
+    media, unpacked = places.media_folder(home, spec.name), home / spec.name / "unpacked"
+    broken = {row.media: why for row in track(rows.values(), "checking media", len(rows)) if (why := damage_of(row))}
+    own = {name for name in broken if Path(rows[name].file).is_relative_to(unpacked.resolve())}
+    left = {
+        name: f"{why}; {rows[name].file} is yours and was left alone: bring it back, or, if it is to be the new one, "
+        f"harbench prepare {spec.name}"
+        for name, why in broken.items()
+        if name not in own
+    }
+    if own:
+        known = [*archives, *known_archives(spec, places.archives_folder(home, spec.name))]
+        with locked(home / spec.name / ".unpack.lock"):
+            trouble = extract_again([rows[name] for name in own], unpacked, known)
+        left |= {name: f"{broken[name]}; {why}" for name, why in trouble.items()}
+    official = _official(spec, home)
+    unlinked = [name for name in rows if name in official and name not in left and not (media / name).exists()]
+    link_media({name: Path(rows[name].file) for name in unlinked}, media)
+    return dict.fromkeys(unlinked, "its link is gone") | broken, left
+
+
+def _mend_cache(
+    spec: DatasetSpec,
+    rows: Mapping[str, MediaRow],
+    broken: Mapping[str, str],
+    folder: Path,
+    home: Path,
+    workers: int,
+    decoder: str,
+    track: Track,
+) -> tuple[int, dict[str, str], dict[str, str]]:
+    """Take what broke out of a cache and decode it again. Returns how many media it read, what was wrong, what is left."""
+    from harbench.frames.blocks import BLOCK, read_entries
+    from harbench.frames.cache import build_cache
+    from harbench.frames.damage import mend_block
+    from harbench.frames.decoders import choose_decoder
+
+    config = cache_named(folder.name)
+    if config is None:
+        _LOG.warning("%s is no frame cache of harbench's; it was left alone", folder)
+        return 0, {}, {}
+    official = _official(spec, home)
+    expected: dict[int, list[str]] = defaultdict(list, {_block(path): [] for path in folder.glob("frames-*.*")})
+    name_of = {media: _cached_name(spec, media, config) for media in official}
+    for media, place in official.items():
+        row = rows.get(name_of[media])
+        if row is not None and folder.name in row.caches.split():
+            expected[place // BLOCK].append(media)
+    wrong: dict[str, str] = {}
+    again: list[str] = []
+    for block in track(sorted(expected), f"checking {folder.name}", len(expected)):
+        found = mend_block(folder, block, expected[block])
+        again += found.media
+        wrong |= {f"{folder.name}/{media}": why for media, why in found.media.items()}
+        if found.other:
+            wrong[f"{folder.name}/frames-{block}"] = "; ".join(found.other)
+    sound = {m: Path(rows[n].file) for m in again if (n := name_of.get(m, m)) in rows and n not in broken}
+    left = {
+        f"{folder.name}/{media}": f"{wrong[f'{folder.name}/{media}']}; its frames are made again once its media is whole: "
+        f"harbench prepare {spec.name} --verify" if name_of.get(media, media) in rows
+        else f"nothing is recorded of its media: harbench prepare {spec.name} makes its frames again"
+        for media in again if media not in sound
+    }  # fmt: skip
+    report = build_cache(
+        sound, folder, config, order=tuple(official), workers=workers, decoder=choose_decoder(decoder), track=track
+    )
+    left |= {f"{folder.name}/{media}": why for media, why in report.failed.items()}
+    return sum(len(read_entries(folder, block)) for block in expected), wrong, left
+
+
+def cache_named(name: str) -> CacheConfig | None:
+    """The settings that a cache folder's name says; None when it is no such name."""
+    from harbench.recipe import CacheConfig
+
+    if name == "pose":
+        return CacheConfig(stream="pose")
+    parts = re.fullmatch(r"(rgb|flow)(?:-(dis|farneback))?-(raw|jpeg)(\d*)-(native|\d+)", name)
+    if parts is None:
+        return None
+    stream, flow, encoding, quality, side = parts.groups()
+    values = {"stream": stream, "encoding": encoding, "short_side": side if side == "native" else int(side)}
+    optional = {"flow": flow, "quality": int(quality) if quality else None}
+    return CacheConfig.model_validate(values | {key: value for key, value in optional.items() if value})
+
+
+def _cached_name(spec: DatasetSpec, media: str, config: CacheConfig) -> str:
+    """Under what name the file is recorded that a cache's frames of a media were made from."""
+    beside = config.stream == "pose" and spec.modality != "pose"
+    return str(PurePosixPath(media).with_suffix("")) + spec.pose_suffix if beside else media
+
+
+def _official(spec: DatasetSpec, home: Path) -> dict[str, int]:
+    """All media in official order -> their place in it."""
+    from harbench.api.preparation import official_order
+
+    return {media: place for place, media in enumerate(official_order(spec, home))}
+
+
+def _block(path: Path) -> int:
+    """`frames-12.idx` -> 12."""
+    return int(path.stem.removeprefix("frames-"))
