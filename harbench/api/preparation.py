@@ -113,7 +113,7 @@ def prepare(
     """
     from harbench.api.inputs import warn_of_cut_ranges
     from harbench.api.owndata import adopt, refuse_nameless
-    from harbench.api.verifying import record_media
+    from harbench.api.recording import record_media
     from harbench.datasets.tables import expand_splits, load_spec, load_split
     from harbench.frames.cache import open_cache
     from harbench.ingest.download import fetched_archives
@@ -245,7 +245,7 @@ def _plan(
     workers: int,
 ) -> PrepareReport:
     """What a dry run says: what is there already, what would be fetched, and how big the cache gets. Asks no server."""
-    from harbench.api.verifying import known_failures
+    from harbench.api.recording import known_failures
     from harbench.frames.cache import estimate_cache_bytes, estimate_cache_seconds
 
     media = places.media_folder(home, spec.name)

@@ -6,26 +6,15 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from harbench import places
 from harbench.errors import MediaError
 from harbench.files import locked
-from harbench.ingest.verify import (
-    MediaRow,
-    damage_of,
-    extract_again,
-    failed_path,
-    hashed,
-    manifest_path,
-    read_failed,
-    read_manifest,
-    write_failed,
-    write_manifest,
-)
-from harbench.records import CacheReport, DatasetSpec, Track, silent
+from harbench.ingest.verify import MediaRow, damage_of, extract_again, manifest_path, read_manifest
+from harbench.records import DatasetSpec, Track, silent
 
 if TYPE_CHECKING:
     from harbench.recipe import CacheConfig
@@ -47,69 +36,6 @@ class VerifyReport:
     """What is still wrong -> why, and what to do."""
 
 
-# ---------------------------------------------------------------------------------------------------- what prepare did
-def record_media(
-    spec: DatasetSpec, home: Path, files: Mapping[str, Path], cache: Path, report: CacheReport, track: Track = silent
-) -> None:
-    """Write down in `media.csv` and `failed.csv` what `files` (media -> decoded file) are and became in the folder `cache`.
-
-    What is recorded of other media stays; a file that is neither new nor changed is not read again.
-    """
-    path = manifest_path(home, spec.name)
-    with locked(path.with_name(".media.csv.lock")):
-        before = read_manifest(path)
-        named = {_row_name(spec, media, file): media for media, file in files.items()}
-        rows = hashed({name: files[media] for name, media in named.items()}, before, track=track)
-        cached = {*report.done, *report.reused}
-        _join(
-            rows,
-            {name: media for name, media in named.items() if name in rows and media in cached},
-            cache,
-            fresh={*report.done},
-        )
-        if any(before.get(name) != row for name, row in rows.items()):
-            write_manifest(path, before | rows)
-        failed = read_failed(failed_path(home, spec.name))
-        kept = {key: why for key, why in failed.items() if key[0] != cache.name or key[1] not in files}
-        kept |= {(cache.name, media): why for media, why in report.failed.items()}
-        if kept != failed:
-            write_failed(failed_path(home, spec.name), kept)
-
-
-def known_failures(home: Path, dataset: str, cache: str) -> dict[str, str]:
-    """Media that no decoder could read for this cache -> the decoder's own words."""
-    return {media: why for (where, media), why in read_failed(failed_path(home, dataset)).items() if where == cache}
-
-
-def _row_name(spec: DatasetSpec, media: str, file: Path) -> str:
-    """Under what name a file is recorded: its media's, or that of the joints beside it."""
-    beside = spec.modality != "pose" and spec.pose_suffix and file.name.endswith(spec.pose_suffix)
-    return str(PurePosixPath(media).with_suffix("")) + spec.pose_suffix if beside else media
-
-
-def _join(rows: dict[str, MediaRow], named: Mapping[str, str], cache: Path, fresh: set[str]) -> None:
-    """Add to the rows of cached media (name -> media) the cache's name, and what was decoded; flow says nothing of that."""
-    from harbench.frames.blocks import read_entries
-
-    new = {m: name for name, m in named.items() if m in fresh or cache.name not in rows[name].caches.split()}
-    if not new:
-        return
-    for index in cache.glob("frames-*.idx"):
-        for media, entry in read_entries(cache, _block(index)).items():
-            if media not in new:
-                continue
-            row = rows[new[media]]
-            row = replace(row, caches=" ".join(sorted({*row.caches.split(), cache.name})))
-            if not cache.name.startswith("flow"):
-                seconds = round(entry.frames / entry.fps, 3) if entry.fps else 0.0
-                row = replace(
-                    row, frames=entry.frames, fps=entry.fps, width=entry.source_width, height=entry.source_height,
-                    seconds=seconds, variable=entry.variable,
-                )  # fmt: skip
-            rows[new[media]] = row
-
-
-# ------------------------------------------------------------------------------------------------------------- verify
 def verify(
     name: str,
     *,
@@ -182,7 +108,7 @@ def _mend_cache(
     track: Track,
 ) -> tuple[int, dict[str, str], dict[str, str]]:
     """Take what broke out of a cache and decode it again. Returns how many media it read, what was wrong, what is left."""
-    from harbench.frames.blocks import BLOCK, read_entries
+    from harbench.frames.blocks import BLOCK, block_of, read_entries
     from harbench.frames.cache import build_cache
     from harbench.frames.damage import mend_block
     from harbench.frames.decoders import choose_decoder
@@ -192,7 +118,7 @@ def _mend_cache(
         _LOG.warning("%s is no frame cache of harbench's; it was left alone", folder)
         return 0, {}, {}
     official = _official(spec, home)
-    expected: dict[int, list[str]] = defaultdict(list, {_block(path): [] for path in folder.glob("frames-*.*")})
+    expected: dict[int, list[str]] = defaultdict(list, {block_of(path): [] for path in folder.glob("frames-*.*")})
     name_of = {media: _cached_name(spec, media, config) for media in official}
     for media, place in official.items():
         row = rows.get(name_of[media])
@@ -246,8 +172,3 @@ def _official(spec: DatasetSpec, home: Path) -> dict[str, int]:
     from harbench.api.preparation import official_order
 
     return {media: place for place, media in enumerate(official_order(spec, home))}
-
-
-def _block(path: Path) -> int:
-    """`frames-12.idx` -> 12."""
-    return int(path.stem.removeprefix("frames-"))

@@ -85,6 +85,11 @@ def index_path(folder: Path, block: int) -> Path:
     return folder / f"frames-{block}.idx"
 
 
+def block_of(path: Path) -> int:
+    """The number in a block's file name: `frames-12.idx` -> 12."""
+    return int(path.stem.removeprefix("frames-"))
+
+
 @contextmanager
 def owned(folder: Path, block: int, *, wait: bool) -> Iterator[bool]:
     """Own a block by flock on its index; False when another process has it and `wait` is not set."""
