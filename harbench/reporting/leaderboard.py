@@ -32,13 +32,13 @@ def build_leaderboard(
     for dataset in sorted({run.dataset for run in runs} | {result.key.dataset for result in published}):
         own = [run for run in runs if run.dataset == dataset]
         theirs = [published_entry(result) for result in published if result.key.dataset == dataset]
-        protocols = _protocols(dataset, own, home)
+        protocols = protocols_of(dataset, own, home)
         entries = [*run_entries(own, dict.fromkeys(entry.key.metric for entry in theirs), protocols), *theirs]
         tables += _tables(entries, protocols.title)
     return Leaderboard(tables=tuple(tables), generated=datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-def _protocols(dataset: str, runs: Iterable[RunRecord], home: Path | None) -> Protocols:
+def protocols_of(dataset: str, runs: Iterable[RunRecord], home: Path | None) -> Protocols:
     """Title, split sets and folds of a data set; a folder that holds only published numbers has none of them."""
     try:
         spec = load_spec(dataset, home)
