@@ -11,7 +11,20 @@ from pathlib import Path
 import pytest
 from toys import toy_videos
 
-COMMANDS = ("convert", "datasets", "prepare", "splits", "recipes", "run", "evaluate", "report", "score", "bench", "doctor")
+COMMANDS = (
+    "convert",
+    "datasets",
+    "prepare",
+    "splits",
+    "recipes",
+    "run",
+    "evaluate",
+    "report",
+    "score",
+    "probe",
+    "bench",
+    "doctor",
+)
 
 
 def harbench(*arguments: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -119,6 +132,11 @@ def test_from_a_folder_of_videos_to_a_page(toy_work: Path) -> None:
     more = json.loads(harbench(*home, "evaluate", first["folder"], "--clips", 1, "--json", cwd=toy_work).stdout)
     assert more["views"] == "1x1"
     assert (folder / "run.json").read_bytes() == before
+
+    probed = json.loads(harbench(*home, "probe", first["folder"], "--json", cwd=toy_work).stdout)
+    assert probed["top1"] == first["metrics"]["top1"] and len(probed["altered"]) == 3
+    scored = harbench(*home, "score", folder / "predictions.npz", "--dataset", "toy", "--json", cwd=toy_work).stdout
+    assert json.loads(scored)["metrics"]["top1"] == first["metrics"]["top1"]
 
     harbench(*home, "report", "toy", cwd=toy_work)
     for kind in ("md", "csv", "tex", "html"):

@@ -11,11 +11,14 @@ if TYPE_CHECKING:
     from harbench.api.auditing import AuditReport, audit, audit_text
     from harbench.api.benchmarks import bench, bench_text
     from harbench.api.catalog import DatasetStatus, RecipeSummary, datasets, recipe_schema, recipe_text, recipes, splits
+    from harbench.api.checking import CheckReport, check, check_text
     from harbench.api.checkup import DoctorReport, doctor
     from harbench.api.converting import Conversion, convert, convert_from
     from harbench.api.evaluating import Evaluation, evaluate, evaluation_text
     from harbench.api.owndata import OwnOptions
     from harbench.api.preparation import PrepareReport, prepare
+    from harbench.api.probing import Probe, probe, probe_text
+    from harbench.api.processes import follows, launch, launched
     from harbench.api.reports import ReportResult, report
     from harbench.api.running import run, run_text
     from harbench.api.scoring import Scoring, score_file, scoring_text
@@ -26,11 +29,14 @@ _MODULES = {
     "auditing": ("AuditReport", "audit", "audit_text"),
     "benchmarks": ("bench", "bench_text"),
     "catalog": ("DatasetStatus", "RecipeSummary", "datasets", "recipe_schema", "recipe_text", "recipes", "splits"),
+    "checking": ("CheckReport", "check", "check_text"),
     "checkup": ("DoctorReport", "doctor"),
     "converting": ("Conversion", "convert", "convert_from"),
     "evaluating": ("Evaluation", "evaluate", "evaluation_text"),
     "owndata": ("OwnOptions",),
     "preparation": ("PrepareReport", "prepare"),
+    "probing": ("Probe", "probe", "probe_text"),
+    "processes": ("follows", "launch", "launched"),
     "reports": ("ReportResult", "report"),
     "running": ("run", "run_text"),
     "scoring": ("Scoring", "score_file", "scoring_text"),
@@ -41,6 +47,7 @@ _HOME_OF = {name: module for module, names in _MODULES.items() for name in names
 
 __all__ = [
     "AuditReport",
+    "CheckReport",
     "Conversion",
     "DatasetStatus",
     "DoctorReport",
@@ -48,6 +55,7 @@ __all__ = [
     "GridResult",
     "OwnOptions",
     "PrepareReport",
+    "Probe",
     "RecipeSummary",
     "ReportResult",
     "Scoring",
@@ -57,14 +65,21 @@ __all__ = [
     "audit_text",
     "bench",
     "bench_text",
+    "check",
+    "check_text",
     "convert",
     "convert_from",
     "datasets",
     "doctor",
     "evaluate",
     "evaluation_text",
+    "follows",
     "grid",
+    "launch",
+    "launched",
     "prepare",
+    "probe",
+    "probe_text",
     "recipe_schema",
     "recipe_text",
     "recipes",

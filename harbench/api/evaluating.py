@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from harbench.api.inputs import open_inputs
+from harbench.api.inputs import Inputs, open_inputs
 from harbench.api.processes import choose_device
 from harbench.errors import RunError
 from harbench.files import write_text
-from harbench.records import Track, silent
+from harbench.records import RunRecord, Track, silent
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from harbench.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +36,51 @@ class Evaluation:
     metrics: dict[str, float | None]
     first: dict[str, float | None]
     """The run's own number: its first evaluation."""
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A finished run with its weights, ready to be evaluated."""
+
+    folder: Path
+    record: RunRecord
+    recipe: Recipe
+    inputs: Inputs
+    model: nn.Module
+
+
+def open_run(folder: Path, *, home: Path, runs: Path, views: Mapping[str, object] | None = None) -> OpenRun:
+    """Open the finished run in `folder` (also relative to `runs`), with `views` in place of those of its recipe.
+
+    Raises:
+        RunError: there is no finished run, or its weights are for other classes.
+    """
+    import yaml
+
+    from harbench.models.build import build_model
+    from harbench.recipe import EvalConfig, Recipe
+    from harbench.reporting.runs import load_run
+    from harbench.training.checkpoint import load_model_weights
+
+    folder = folder if (folder / "run.json").exists() else runs / folder
+    if not (folder / "run.json").exists():
+        raise RunError(
+            f"there is no finished run in {folder}; `harbench run` finishes it, `harbench report` lists those there are"
+        )
+    record = load_run(folder)
+    recipe = Recipe.model_validate(yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")))
+    changed = EvalConfig.model_validate(recipe.eval.model_dump() | dict(views or {}))
+    recipe = recipe.model_copy(update={"eval": changed})
+    inputs = open_inputs(recipe, record.seed, home=home, ok_missing=record.samples["test"])
+    state, metadata = load_model_weights(folder / "model.safetensors")
+    classes = [label.key for label in inputs.table.classes]
+    if json.loads(metadata["classes"]) != classes:
+        raise RunError(
+            f"{folder}/model.safetensors has other classes, or in another order, than {record.dataset} has now"
+        )
+    model = build_model(recipe.model.model_copy(update={"weights": None}), len(classes))
+    model.load_state_dict(state)
+    return OpenRun(folder, record, recipe, inputs, model)
 
 
 def evaluate(
@@ -49,39 +101,18 @@ def evaluate(
     Raises:
         RunError: there is no finished run, or its weights are for other classes.
     """
-    import yaml
-
     from harbench.evaluation.metrics import score
     from harbench.evaluation.predict import predict
     from harbench.frames.clips import normalize
-    from harbench.models.build import build_model
-    from harbench.recipe import EvalConfig, Recipe
-    from harbench.reporting.runs import load_run
-    from harbench.training.checkpoint import load_model_weights
 
-    folder = folder if (folder / "run.json").exists() else runs / folder
-    if not (folder / "run.json").exists():
-        raise RunError(
-            f"there is no finished run in {folder}; `harbench run` finishes it, `harbench report` lists those there are"
-        )
-    record = load_run(folder)
-    recipe = Recipe.model_validate(yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")))
     changes = {"clips": clips, "crops": crops, "average": average}
-    views = EvalConfig.model_validate(
-        recipe.eval.model_dump() | {key: value for key, value in changes.items() if value is not None}
+    opened = open_run(
+        folder, home=home, runs=runs, views={key: value for key, value in changes.items() if value is not None}
     )
-    recipe = recipe.model_copy(update={"eval": views})
-    inputs = open_inputs(recipe, record.seed, home=home, ok_missing=record.samples["test"])
-    state, metadata = load_model_weights(folder / "model.safetensors")
-    classes = [label.key for label in inputs.table.classes]
-    if json.loads(metadata["classes"]) != classes:
-        raise RunError(
-            f"{folder}/model.safetensors has other classes, or in another order, than {record.dataset} has now"
-        )
-    model = build_model(recipe.model.model_copy(update={"weights": None}), len(classes))
-    model.load_state_dict(state)
+    folder, record, recipe, inputs = opened.folder, opened.record, opened.recipe, opened.inputs
+    views = recipe.eval
     predictions = predict(
-        model,
+        opened.model,
         inputs.test,
         views,
         device=choose_device(device),

@@ -1,4 +1,4 @@
-"""Commands about results: report, score."""
+"""Commands about results: report, check, score, probe."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harbench import api
-from harbench.cli.app import INCOMPLETE, Json, app, print_json, settings_of
+from harbench.cli.app import CHECK_FAILED, INCOMPLETE, Json, app, print_json, settings_of, tracked
 
 
 @app.command()
@@ -32,6 +32,28 @@ def report(
     console.say(f"Also:  {', '.join(str(path) for path in result.files if path != result.page)}")
     for line in result.next:
         console.say(f"Next:  {line}")
+
+
+@app.command()
+def check(
+    context: typer.Context,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN|RECIPE]...", help="All runs that expect a number if left out.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the table is written.")] = Path(
+        "reproduction.md"
+    ),
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="The verdicts as JUnit XML too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Whether finished runs reproduce the number their recipe expects. Exit code 4 only when one is BELOW."""
+    from harbench import console
+
+    settings = settings_of(context)
+    result = api.check(tuple(names or ()), home=settings.home, runs=settings.runs, output=output, junit=junit)
+    print_json(result) if as_json else console.say(api.check_text(result))
+    if result.below:
+        raise typer.Exit(CHECK_FAILED)
 
 
 @app.command()
@@ -62,3 +84,18 @@ def score(
     print_json(result) if as_json else console.say(api.scoring_text(result))
     if result.missing:
         raise typer.Exit(INCOMPLETE)
+
+
+@app.command()
+def probe(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """How much of a finished run's score is motion: its clips reversed, shuffled and frozen in time."""
+    from harbench import console
+
+    with tracked(context) as (settings, track):
+        result = api.probe(folder, home=settings.home, runs=settings.runs, device=device, track=track)
+    print_json(result) if as_json else console.say(api.probe_text(result))

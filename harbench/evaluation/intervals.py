@@ -41,8 +41,29 @@ def interval(correct: npt.NDArray[np.bool_], groups: Sequence[str]) -> tuple[flo
     if count < 2 or not np.any(sums - sizes * hits.mean()):
         return *_wilson(hits), f"Wilson, ungrouped: {count} group{'s' * (count > 1)} without variation between them"
     if count >= _FEW:
-        return *_bootstrap(sums, sizes), f"bootstrap over {count} groups"
-    return *_t_ratio(sums, sizes), f"t on {count} group means, few groups"
+        return *_percent(*_bootstrap(sums, sizes)), f"bootstrap over {count} groups"
+    return *_percent(*_t_ratio(sums, sizes)), f"t on {count} group means, few groups"
+
+
+def paired_interval(differences: npt.NDArray[np.float64], groups: Sequence[str]) -> tuple[float, float, str]:
+    """Interval of the mean of paired differences (each -1..1, `[N]`), in points, and how it was made.
+
+    By group as `interval` does it: bootstrap over 30 groups or more, else t. Samples whose groups are not known count
+    as groups of their own. Raises ValueError for no samples or lengths that differ.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    if values.ndim != 1 or len(values) == 0 or len(values) != len(groups):
+        raise ValueError(f"expected one group a sample and at least one sample; {values.shape = }, {len(groups) = }")
+    known = np.asarray(groups) if all(groups) else np.arange(len(values))
+    _, group_of = np.unique(known, return_inverse=True)
+    sizes = np.bincount(group_of).astype(np.float64)
+    sums = np.bincount(group_of, weights=values).astype(np.float64)
+    count = len(sizes)
+    if count < 2:
+        return -100.0, 100.0, "one group: nothing is known of others"
+    made = _bootstrap if count >= _FEW else _t_ratio
+    low, high = (100 * min(1.0, max(-1.0, share)) for share in made(sums, sizes))
+    return low, high, f"bootstrap over {count} groups" if count >= _FEW else f"t on {count} group means, few groups"
 
 
 def _wilson(hits: npt.NDArray[np.bool_]) -> tuple[float, float]:
@@ -65,14 +86,14 @@ def _bootstrap(sums: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64]) ->
         batch=500,
         random_state=np.random.default_rng(0),
     ).confidence_interval
-    return _percent(found.low, found.high)
+    return float(found.low), float(found.high)
 
 
 def _t_ratio(sums: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64]) -> tuple[float, float]:
     count, accuracy = len(sizes), sums.sum() / sizes.sum()
     variance = np.sum((sums - accuracy * sizes) ** 2) * count / (count - 1) / sizes.sum() ** 2
     margin = stats.t.ppf((1 + _LEVEL) / 2, count - 1) * np.sqrt(variance)
-    return _percent(accuracy - margin, accuracy + margin)
+    return float(accuracy - margin), float(accuracy + margin)
 
 
 def _percent(low: float, high: float) -> tuple[float, float]:

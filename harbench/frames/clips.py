@@ -6,10 +6,11 @@ falls into, and where a killed training goes on change no pixel of it.
 
 from __future__ import annotations
 
+import copy
 import gc
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import groupby, islice
@@ -33,6 +34,8 @@ Key = tuple[int, int, int, int]
 """epoch, position in the epoch, row of the data set, view of the sample."""
 Keys = npt.NDArray[np.int64]
 """`[n, 4]`, one Key a line."""
+Reorder = Callable[[npt.NDArray[np.int64], np.random.Generator], npt.NDArray[np.int64]]
+"""Frame numbers of a clip, `[T]`, in the order in which they are read instead."""
 
 MEAN_STD = {
     "kinetics400": ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)),
@@ -112,6 +115,7 @@ class ClipDataset(Dataset[Clip]):
         self._media = np.array([row.media for row in rows], dtype=StringDType())
         self._start = np.array([row.start or 0 for row in rows], dtype=np.int64)
         self._end = np.array([np.iinfo(np.int64).max if row.end is None else row.end for row in rows], dtype=np.int64)
+        self._order: Reorder | None = None
         self._boxes: npt.NDArray[np.float64] | None = None
         if boxes is not None:
             self._boxes = np.array([boxes.get(row.media, (np.nan,) * 4) for row in rows]).reshape(-1, 4)
@@ -133,6 +137,12 @@ class ClipDataset(Dataset[Clip]):
     def views(self) -> int:
         """Views of one sample."""
         return 1 if self.train else self.eval.views
+
+    def reordered(self, order: Reorder) -> ClipDataset:
+        """The same clips with their frames in another order, the same one whenever a view is asked for."""
+        other = copy.copy(self)
+        other._order = order
+        return other
 
     def __getitem__(self, key: Key) -> Clip:
         """One view.
@@ -183,7 +193,8 @@ class ClipDataset(Dataset[Clip]):
             raise MediaError(f"{media}: the sample begins at frame {start}, but only {info.frames} frames were decoded")
         num_clips, rng = 1 if self.train else self.eval.clips, self._generator(key, "time")
         clips = clip_indices(end - start, info.fps, self._config.clip, num_clips=num_clips, train=self.train, rng=rng)
-        return self._cache.read(media, start + clips[self._clip_of(key)])
+        indices = start + clips[self._clip_of(key)]
+        return self._cache.read(media, self._order(indices, self._generator(key, "order")) if self._order else indices)
 
     def _view(self, key: Key, source: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The model's input of one view: uint8 `[C, T, H, W]` or float32 `[C, T, V, M]`."""
