@@ -198,6 +198,8 @@ class MediaInfo:
     height: int
     source_size: tuple[int, int] = (0, 0)
     """Width and height as decoded, before resizing; zeros where unknown."""
+    decoder: str = ""
+    """Who decoded it, with version: `pyav 18.1.0`; empty where unknown."""
 
 
 @dataclass(frozen=True)

@@ -52,9 +52,17 @@ def protocol_of(inputs: Inputs) -> ProtocolFacts:
         views=f"{recipe.eval.clips}x{recipe.eval.crops}",
         averaging=recipe.eval.average,
         selection=recipe.train.selection,
-        decoder=UNKNOWN if stream == "pose" else "PyAV",
+        decoder=UNKNOWN if stream == "pose" else decoders_of(inputs),
         cache=recipe.data.cache.name + (", ±20 px in uint8" if stream == "flow" else ""),
     )
+
+
+def decoders_of(inputs: Inputs) -> str:
+    """Who decoded the media of the split, as the cache says, without versions: `PyAV`, `OpenCV`, `PyAV, decord`."""
+    known = {"pyav": "PyAV", "opencv": "OpenCV"}
+    said = {inputs.cache.info(media).decoder for media in inputs.table.media() if media in inputs.cache}
+    names = {name.split()[0] for name in said if name}
+    return ", ".join(sorted(known.get(name, name) for name in names)) or UNKNOWN
 
 
 def pretraining(weights: str | None) -> str:

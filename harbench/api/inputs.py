@@ -103,8 +103,14 @@ def prepare_line(recipe: Recipe) -> str:
     """The exact command that makes the cache which a recipe needs."""
     cache = recipe.data.cache
     words = ["harbench prepare", recipe.data.dataset, f"--split {recipe.data.split}" if recipe.data.split else ""]
-    words += ["--stream pose"] if cache.stream == "pose" else [f"--short-side {cache.short_side}"]
-    words += [f"--quality {cache.quality}"] if cache.encoding == "jpeg" and cache.quality != 90 else []
+    if cache.stream == "pose":
+        words += ["--stream pose"]
+    else:
+        words += ["--stream flow"] if cache.stream == "flow" else []
+        words += [f"--flow {cache.flow}"] if cache.stream == "flow" and cache.flow != "dis" else []
+        words += [f"--short-side {cache.short_side}"]
+        words += ["--encoding raw"] if cache.encoding == "raw" else []
+        words += [f"--quality {cache.quality}"] if cache.encoding == "jpeg" and cache.quality != 90 else []
     return " ".join(word for word in words if word)
 
 

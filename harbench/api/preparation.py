@@ -82,6 +82,7 @@ def prepare(
     archives: Sequence[Path] = (),
     stream: str = "",
     encoding: str = "jpeg",
+    flow: str = "dis",
     quality: int = 90,
     short_side: int | str | None = None,
     classes: Sequence[str] = (),
@@ -107,7 +108,8 @@ def prepare(
     becomes the data set `own.name`. Rerunning is a no-op; killing it anywhere loses no finished work.
 
     Raises:
-        MediaError: media are missing and `allow_missing` is false; the message says which and how to get them.
+        MediaError: media are missing and `allow_missing` is false; the message says which and how to get them. There is
+            no such decoder here.
         DownloadError: an archive could not be fetched. ArchiveError: one is damaged, hostile or not the known one.
         CacheError: the disk is too small for the cache, or full.
     """
@@ -116,11 +118,13 @@ def prepare(
     from harbench.api.recording import record_media
     from harbench.datasets.tables import expand_splits, load_spec, load_split
     from harbench.frames.cache import open_cache
+    from harbench.frames.decoders import choose_decoder
     from harbench.ingest.download import fetched_archives
     from harbench.ingest.local import ingest_local, pose_files
     from harbench.ingest.transfer import FetchConfig
 
     started = time.monotonic()
+    choose_decoder(decoder)  # told before anything is fetched
     notes: tuple[str, ...] = ()
     if own is None:
         refuse_nameless(name, home)
@@ -132,7 +136,7 @@ def prepare(
     tables = [load_split(name, each, home) for each in chosen]
     stream = stream or ("pose" if spec.modality == "pose" else "rgb")
     wanted = _wanted(tables, classes, limit)
-    cache = cache_config(spec, stream=stream, encoding=encoding, quality=quality, short_side=short_side)
+    cache = cache_config(spec, stream=stream, encoding=encoding, flow=flow, quality=quality, short_side=short_side)
     folder = places.cache_folder(home, name, cache.name)
     fetch = FetchConfig(insecure=insecure, limit_rate=limit_rate, accept_hash=accept_hash, urls=tuple(urls))
     mine = _of_shard(spec, home, wanted, shard)
@@ -179,7 +183,7 @@ def prepare(
 
 
 def cache_config(
-    spec: DatasetSpec, *, stream: str, encoding: str, quality: int, short_side: int | str | None
+    spec: DatasetSpec, *, stream: str, encoding: str, flow: str, quality: int, short_side: int | str | None
 ) -> CacheConfig:
     """The cache that the options ask for. Default short side: 128 for video, native for stills."""
     from pydantic import ValidationError
@@ -187,7 +191,13 @@ def cache_config(
     from harbench.recipe import CacheConfig
 
     default = "native" if spec.modality == "image" else 128
-    values = {"stream": stream, "encoding": encoding, "quality": quality, "short_side": short_side or default}
+    values = {
+        "stream": stream,
+        "encoding": encoding,
+        "flow": flow,
+        "quality": quality,
+        "short_side": short_side or default,
+    }
     try:
         return CacheConfig.model_validate(values)
     except ValidationError as error:
@@ -268,7 +278,7 @@ def _plan(
         cache=str(folder),
         cache_bytes=estimate_cache_bytes(len(wanted), cache, unit=spec.unit),
         boxes=_boxes_here(spec, home),
-        seconds=estimate_cache_seconds(len(wanted), unit=spec.unit, workers=workers),
+        seconds=estimate_cache_seconds(len(wanted), cache, unit=spec.unit, workers=workers),
         next="the same command without --dry-run",
     )
 

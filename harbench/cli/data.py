@@ -62,6 +62,8 @@ def prepare(
     ] = None,
     archive: Annotated[list[Path] | None, typer.Option(help="Archive already downloaded; may be repeated.")] = None,
     stream: Annotated[str, typer.Option(help="rgb, flow or pose. Default: what the media are.")] = "",
+    flow: Annotated[str, typer.Option(help="How --stream flow is computed: dis or farneback.")] = "dis",
+    encoding: Annotated[str, typer.Option(help="jpeg, or raw: exact and about ten times as large.")] = "jpeg",
     short_side: Annotated[str, typer.Option(help="Pixels, or native. Default: video 128, images native.")] = "",
     quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality.")] = 90,
     classes: Annotated[str, typer.Option(help="Only these class keys, comma separated.")] = "",
@@ -95,7 +97,9 @@ def prepare(
     """Fetch a data set, bring it under its official names and splits, and build its frame cache."""
     if verify:
         if own_name or source or url or shard or dry_run or limit or classes or stream:
-            raise typer.BadParameter("it goes with --archive, --workers, --decoder and --ok-missing", param_hint="--verify")
+            raise typer.BadParameter(
+                "it goes with --archive, --workers, --decoder and --ok-missing", param_hint="--verify"
+            )
         _verify(context, name, archive or [], workers, decoder, ok_missing, as_json)
         return
     if split_by not in ("", "group", "random"):
@@ -109,6 +113,8 @@ def prepare(
             source=source,
             archives=archive or (),
             stream=stream,
+            flow=flow,
+            encoding=encoding,
             quality=quality,
             short_side=int(short_side) if short_side.isdigit() else short_side or None,
             classes=words(classes),

@@ -18,17 +18,17 @@ import simplejpeg
 
 from harbench import places
 from harbench.errors import CacheError
-from harbench.frames.blocks import BLOCK, Entry, padded, read_entries, tar_path
+from harbench.frames.blocks import BLOCK, Entry, block_of, padded, read_entries, tar_path
 from harbench.frames.decode import Decoder
 from harbench.frames.fill import Job, fill_blocks, source_of
 from harbench.frames.flow import unstacked
 from harbench.recipe import CacheConfig
 from harbench.records import CacheReport, MediaInfo, Track, silent
 
-_BYTES_PER_PIXEL = {"jpeg": 0.30, "raw": 3.0}
+_BYTES_PER_PIXEL = {"rgb-jpeg": 0.30, "rgb-raw": 3.0, "flow-jpeg": 0.05, "flow-raw": 2.0}
 """Seen on UCF-101 at quality 90; for estimates only."""
-_SECONDS_PER_FRAME = 1.4e-3
-"""Seen on UCF-101, one 2.5 GHz core; for estimates only."""
+_SECONDS_PER_FRAME = {"rgb": 1.4e-3, "dis": 18e-3, "farneback": 25e-3}
+"""Seen on UCF-101, one 2.5 GHz core; for estimates only. Flow is between full frames, whatever size is stored."""
 _FRAMES = {"video": 186, "sequence": 480, "image": 1}
 """Mean frames of a media: UCF-101's for videos, KTH's for media that hold sequences."""
 Members = tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]
@@ -95,19 +95,20 @@ class MappedCache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        found: dict[bytes, tuple[tuple[int, ...], float, Members]] = {}
+        found: dict[bytes, tuple[tuple[int, ...], float, str, Members]] = {}
         for path in sorted(folder.glob("frames-*.idx")):
-            block = int(path.stem.removeprefix("frames-"))
+            block = block_of(path)
             for e in read_entries(folder, block).values():
                 facts = (block, e.frames, e.width, e.height, e.source_width, e.source_height, e.channels)
-                found[_name(e.media)] = facts, e.fps, _members(e)
+                found[_name(e.media)] = facts, e.fps, e.decoder, _members(e)
         self._names = np.array(sorted(found), np.bytes_)
         ordered = [found[name] for name in sorted(found)]
-        self._facts = np.array([facts for facts, _, _ in ordered], np.int32).reshape(-1, 7)
-        self._fps = np.array([fps for _, fps, _ in ordered], np.float64)
-        self._first = np.cumsum([0, *(len(offsets) for _, _, (offsets, _) in ordered)], dtype=np.int64)
-        self._offsets = np.concatenate([np.zeros(0, np.int64), *(offsets for _, _, (offsets, _) in ordered)])
-        self._sizes = np.concatenate([np.zeros(0, np.uint32), *(sizes for _, _, (_, sizes) in ordered)])
+        self._facts = np.array([facts for facts, *_ in ordered], np.int32).reshape(-1, 7)
+        self._fps = np.array([fps for _, fps, _, _ in ordered], np.float64)
+        self._decoders = np.array([decoder.encode() for _, _, decoder, _ in ordered], np.bytes_)
+        self._first = np.cumsum([0, *(len(offsets) for *_, (offsets, _) in ordered)], dtype=np.int64)
+        self._offsets = np.concatenate([np.zeros(0, np.int64), *(offsets for *_, (offsets, _) in ordered)])
+        self._sizes = np.concatenate([np.zeros(0, np.uint32), *(sizes for *_, (_, sizes) in ordered)])
         self._maps: dict[int, npt.NDArray[np.uint8]] = {}
 
     def __reduce__(self) -> tuple[type[MappedCache], tuple[Path]]:
@@ -120,10 +121,11 @@ class MappedCache:
         return isinstance(media, str) and self._find(media) is not None
 
     def info(self, media: str) -> MediaInfo:
-        """Frames, frame rate and size of a media. Raises CacheError when it is not cached."""
+        """Frames, frame rate, size and decoder of a media. Raises CacheError when it is not cached."""
         row = self._row(media)
         _, frames, width, height, *source, _ = self._facts[row].tolist()
-        return MediaInfo(frames, float(self._fps[row]), width, height, (source[0], source[1]))
+        decoder = self._decoders[row].decode()
+        return MediaInfo(frames, float(self._fps[row]), width, height, (source[0], source[1]), decoder)
 
     def read(self, media: str, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.generic]:
         """Some frames of a media, in the order of `indices`, each decoded once however often it is asked for.
@@ -254,9 +256,9 @@ def estimate_cache_bytes(media: int, config: CacheConfig, *, unit: str) -> int:
     if config.stream == "pose":
         return media * 40_000
     side = 256 if config.short_side == "native" else int(config.short_side)
-    return int(media * _FRAMES[unit] * side * side * 4 / 3 * _BYTES_PER_PIXEL[config.encoding])
+    return int(media * _FRAMES[unit] * side * side * 4 / 3 * _BYTES_PER_PIXEL[f"{config.stream}-{config.encoding}"])
 
 
-def estimate_cache_seconds(media: int, *, unit: str, workers: int) -> float:
-    """Rough time to fill a cache, for people: decoding and encoding frames of 320x240 on as many cores as workers."""
-    return media * _FRAMES[unit] * _SECONDS_PER_FRAME / workers
+def estimate_cache_seconds(media: int, config: CacheConfig, *, unit: str, workers: int) -> float:
+    """Rough time to fill a cache, for people: frames of 320x240, on as many cores as workers."""
+    return media * _FRAMES[unit] * _SECONDS_PER_FRAME[config.flow if config.stream == "flow" else "rgb"] / workers
