@@ -12,6 +12,7 @@ import pytest
 from toys import toy_videos
 
 COMMANDS = (
+    "check",
     "convert",
     "datasets",
     "prepare",
