@@ -226,6 +226,7 @@ def _extract_inner(
     scratch: Path,
 ) -> dict[str, str]:
     """Take an archive out of another into a hidden folder under `scratch`, and the wanted members out of it."""
+    scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix=".again-") as folder:
         archive = Path(folder, member.path.name)
         trouble = ""

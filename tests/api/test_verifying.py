@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from toys import toy_videos
 from typer.testing import CliRunner
@@ -149,6 +150,28 @@ def test_an_archive_that_is_gone_is_asked_for(whole: Path, tmp_path: Path) -> No
     found = api.verify("toyzip", home=home, workers=1)
     assert list(found.left) == ["left/ann_1.avi"] and "--verify --archive FILE" in found.left["left/ann_1.avi"]
     assert api.verify("toyzip", home=home, archives=[archive], workers=1).repaired == ("left/ann_1.avi",)
+
+
+def test_joints_beside_a_video_are_recorded_and_mended_too(tmp_path: Path) -> None:
+    home, media = tmp_path / "home", "left/ann_1.avi"
+    (home / "datasets").mkdir(parents=True)
+    (home / "datasets/toyzip.py").write_text(
+        MODULE.replace("short_side=48", 'short_side=48, pose_suffix=".joints.npy"')
+    )
+    (home / "splits/toyzip").mkdir(parents=True)
+    (home / "splits/toyzip/samples.csv").write_text(f"media,class,group,official\n{media},left,ann,train\n")
+    np.save(tmp_path / "joints.npy", np.arange(60, dtype=np.float32).reshape(5, 2, 3, 2))
+    with zipfile.ZipFile(tmp_path / "toy.zip", "w") as archive:
+        archive.writestr(media, b"the video is not looked at")
+        archive.write(tmp_path / "joints.npy", "left/ann_1.joints.npy")
+    api.prepare("toyzip", home=home, archives=[tmp_path / "toy.zip"], stream="pose", workers=1)
+    joints, tar = home / "toyzip/unpacked/toy/left/ann_1.joints.npy", home / "toyzip/cache/pose/frames-0.tar"
+    before = joints.read_bytes(), tar.read_bytes()
+    hurt(joints, random.Random(0))
+    os.truncate(tar, 700)
+    found = api.verify("toyzip", home=home, archives=[tmp_path / "toy.zip"], workers=1)
+    assert (sorted(found.damaged), found.left) == (["left/ann_1.joints.npy", f"pose/{media}"], {})
+    assert (joints.read_bytes(), tar.read_bytes()) == before
 
 
 def test_usage(tmp_path: Path) -> None:

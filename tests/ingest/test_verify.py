@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+from rar_writer import rar5, write_rar
 
 from harbench.errors import MediaError
 from harbench.ingest.unpack import unpack
@@ -40,6 +42,8 @@ def make_archive(folder: Path, kind: str) -> Path:
     path = folder / f"all.{kind}"
     if kind == "zip":
         path.write_bytes(zipped({"inner.zip": zipped(CONTENTS), "readme.txt": b"read"}))
+    elif kind == "rar":
+        write_rar(path, [("inner.rar", rar5(CONTENTS.items())), ("readme.txt", b"read")])
     else:
         with tarfile.open(path, "w") as archive:
             for name, content in CONTENTS.items():
@@ -49,9 +53,9 @@ def make_archive(folder: Path, kind: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.parametrize("kind", ["zip", "rar", "tar"])
 def test_only_what_broke_is_extracted_again(tmp_path: Path, kind: str) -> None:
-    """From a zip in a zip, and from a tar, which has no checksums: the manifest's decide."""
+    """From a zip in a zip, a RAR in a RAR, and from a tar, which has no checksums: the manifest's decide."""
     archive = make_archive(tmp_path, kind)
     unpack(SPEC, [archive], tmp_path / "unpacked")
     files = {name: tmp_path / "unpacked/all/inner" / name for name in CONTENTS}
@@ -74,6 +78,15 @@ def test_only_what_broke_is_extracted_again(tmp_path: Path, kind: str) -> None:
         for path in kept
     )
     assert {path for path in (tmp_path / "unpacked").rglob("*") if path.is_file()} == {*before, first}
+
+
+def test_a_deleted_folder_comes_back(tmp_path: Path) -> None:
+    archive = make_archive(tmp_path, "rar")
+    unpack(SPEC, [archive], tmp_path / "unpacked")
+    rows = hashed({name: tmp_path / "unpacked/all/inner" / name for name in CONTENTS}, {})
+    shutil.rmtree(tmp_path / "unpacked")
+    assert extract_again(rows.values(), tmp_path / "unpacked", [archive]) == {}
+    assert not any(damage_of(row) for row in rows.values())
 
 
 def test_another_file_of_that_name_in_the_archive_is_refused(tmp_path: Path) -> None:
