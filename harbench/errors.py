@@ -46,6 +46,10 @@ class RunError(HarbenchError):
     """A run folder is in use, finished, of another recipe, or its training cannot go on."""
 
 
+class FollowerError(HarbenchError):
+    """Another process of the same run failed and has told why: this one ends with it, silently."""
+
+
 class PublishedError(HarbenchError):
     """A published.csv has a bad row."""
 

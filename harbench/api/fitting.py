@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from harbench.api.facts import view_gflops
 from harbench.api.folders import log_file, write_train_ids
 from harbench.api.inputs import Inputs, obstacles, open_inputs
-from harbench.api.processes import environment
+from harbench.api.processes import environment, follows
 from harbench.errors import RunError
 from harbench.files import write_text
 from harbench.records import EpochStats, Track
@@ -41,6 +41,9 @@ def opened(
     if in_the_way:
         raise RunError("\n\n".join(in_the_way))
     inputs = open_inputs(recipe, seed, home=home, ok_missing=ok_missing)
+    if follows():
+        yield inputs
+        return
     write_text(folder / "recipe.yaml", dump_recipe(recipe))
     write_text(folder / "environment.json", json.dumps(environment(device), indent=2))
     write_train_ids(folder / "train_ids.txt.gz", inputs)
@@ -72,6 +75,8 @@ def train(
     data = TrainData(inputs.train, inputs.val, partial(normalize, config=recipe.input))
 
     def trained(model: nn.Module, data: TrainData, config: TrainConfig, where: Path) -> list[EpochStats]:
+        if follows():
+            return fit(model, data, config, device=device, seed=seed, run_dir=where)
         with watching(where, f"{recipe.name} {recipe.data.split} seed {seed}", config.trackers) as on_epoch:
             stats = fit(model, data, config, device=device, seed=seed, run_dir=where, on_epoch=on_epoch, track=track)
         draw_curves(where, stats)

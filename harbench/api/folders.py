@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harbench.api.inputs import Inputs
+from harbench.api.processes import follows
 from harbench.errors import RunError
 from harbench.files import locked, replacing
 
@@ -26,14 +27,21 @@ def run_folder(recipe: Recipe, overrides: Sequence[str], tag: str, seed: int) ->
 
 
 @contextmanager
-def held(recipe: Recipe, folder: Path, force: bool) -> Iterator[None]:
-    """Hold the lock of `folder`, which is this recipe's or new; `force` empties it first.
+def held(recipe: Recipe, folder: Path, force: bool) -> Iterator[bool]:
+    """Hold the lock of `folder`, which is this recipe's or new; `force` empties it first. Yields whether it is finished.
+
+    Of several ranks the first holds it, and tells the others.
 
     Raises RunError when another harbench has it, or when another recipe made it.
     """
+    from harbench.evaluation import ranks
+
+    if follows():
+        yield ranks.agreed(False)
+        return
     with locked(folder / ".lock", RunError(f"{folder} is in use by another harbench run; wait for it or stop it")):
         _same_recipe(recipe, folder, force)
-        yield
+        yield ranks.agreed((folder / "run.json").exists())
 
 
 @contextmanager

@@ -1,20 +1,119 @@
-"""Where a run works: the device, and what a bit-exact repetition needs to be equal."""
+"""Where a run works: one process or several, the device, and what a bit-exact repetition needs to be equal.
+
+Of several processes (ranks) each has its own device; rank 0 takes the lock, writes and speaks, the others follow.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from harbench import __version__
-from harbench.errors import RunError
+from harbench.errors import FollowerError, HarbenchError, RunError
 
 if TYPE_CHECKING:
     import torch
 
 
+def launched() -> bool:
+    """Whether `torchrun`, or `launch`, started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ and "MASTER_ADDR" in os.environ
+
+
+def follows() -> bool:
+    """Whether this is one of several processes, and not the one that writes and speaks."""
+    return launched() and int(os.environ["RANK"]) > 0
+
+
+def launch(devices: int, arguments: Sequence[str]) -> int:
+    """Run `harbench` with these arguments in as many processes and return the exit code, as `torchrun` would.
+
+    The processes stand under torch's elastic agent: when one fails, it ends the others.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the rank that failed has told why
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=devices,
+        run_id=str(os.getpid()),
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",
+        max_restarts=0,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "harbench", *arguments)
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        return failure.exitcode if failure.exitcode > 0 else 1
+    except SignalException as error:
+        return 128 + int(error.sigval)
+    return 0
+
+
+@contextmanager
+def joined(device: str) -> Iterator[None]:
+    """Within the block the processes that `torchrun` started work together; alone there is nothing to do.
+
+    Gloo on CPUs, NCCL on GPUs. Log lines come from rank 0 only, and Ctrl-C is rank 0's: the others end with it. Of an
+    error only the first rank that has it tells; the others raise FollowerError.
+    """
+    if not launched():
+        yield
+        return
+    import torch
+    import torch.distributed as dist
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, size = next(rendezvous("env://"))
+    logger = logging.getLogger("harbench")
+    level = logger.level
+    if rank > 0:
+        logger.setLevel(logging.CRITICAL)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        where = choose_device(device)
+        if where.type == "cuda":
+            torch.cuda.set_device(where)
+        backend = "cpu:gloo,cuda:nccl" if where.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=PrefixStore("group", store), rank=rank, world_size=size)
+        yield
+    except (HarbenchError, RuntimeError, OSError, KeyboardInterrupt) as error:
+        if store.add("told", 1) > 1:
+            raise FollowerError("another process of this run ended and has told why") from None
+        if isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error)):
+            raise RunError("another process of this run was ended from outside; the same command goes on") from None
+        raise
+    finally:
+        logger.setLevel(level)
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
 def choose_device(name: str) -> torch.device:
-    """`auto` is the first GPU where there is one, else the CPU."""
+    """`auto` is the first GPU where there is one, else the CPU. Each of several processes has a GPU of its own."""
     import torch
 
+    if launched() and (name == "cuda" or (name == "auto" and torch.cuda.is_available())):
+        own, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if own >= there:
+            raise RunError(
+                f"process {own + 1} has no GPU: there are {there}. Say --devices {max(1, there)} or --device cpu"
+            )
+        return torch.device("cuda", own)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

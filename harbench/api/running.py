@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from harbench.api.facts import make_record, model_metadata
 from harbench.api.fitting import opened, train
 from harbench.api.folders import held, run_folder
 from harbench.api.inputs import Inputs
-from harbench.api.processes import choose_device
+from harbench.api.processes import choose_device, follows, joined
 from harbench.records import RunRecord, RunReport, Track, silent
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def run(
     """Train and evaluate every recipe on every split with every seed.
 
     All recipes are validated before the first is started. A finished run is left alone unless `force`; an unfinished
-    one goes on where it was, to the bit.
+    one goes on where it was, to the bit. Under `torchrun` every process calls this, and all return the same.
 
     Raises:
         RecipeError: with every problem of a recipe at once.
@@ -51,21 +51,30 @@ def run(
         RunError: the folder belongs to another recipe, or is in use.
     """
     from harbench.api.planning import plan
+
+    with joined(device):
+        track = silent if follows() else track
+        return [
+            plan(recipe, folder, seed, home=home)
+            if dry_run
+            else _one_run(recipe, folder, seed, home, runs, device, force, ok_missing, track)
+            for recipe, folder, seed in _every_run(recipes, home, runs, split, seeds, overrides, tag)
+        ]
+
+
+def _every_run(
+    recipes: Sequence[str], home: Path, runs: Path, split: str, seeds: int, overrides: tuple[str, ...], tag: str
+) -> Iterator[tuple[Recipe, Path, int]]:
+    """Recipe with its split, folder and seed of each run."""
     from harbench.datasets.tables import expand_splits, load_spec
 
     loaded = [read_recipe(name, overrides, home=home) for name in recipes]
-    reports = []
     for recipe in loaded:
         spec = load_spec(recipe.data.dataset, home)
         for each in expand_splits(spec, split or recipe.data.split or spec.splits[0], home):
             chosen = recipe.model_copy(update={"data": recipe.data.model_copy(update={"split": each})})
             for seed in range(seeds):
-                folder = runs / run_folder(chosen, overrides, tag, seed)
-                if dry_run:
-                    reports.append(plan(chosen, folder, seed, home=home))
-                else:
-                    reports.append(_one_run(chosen, folder, seed, home, runs, device, force, ok_missing, track))
-    return reports
+                yield chosen, runs / run_folder(chosen, overrides, tag, seed), seed
 
 
 def _one_run(
@@ -81,8 +90,8 @@ def _one_run(
 ) -> RunReport:
     from harbench.reporting.runs import load_run
 
-    with held(recipe, folder, force):
-        if (folder / "run.json").exists():
+    with held(recipe, folder, force) as finished:
+        if finished:
             log.info("%s is finished; --force repeats it", folder)
             return _summary(load_run(folder), str(folder), "already finished", 0)
         where = choose_device(device)
@@ -101,7 +110,8 @@ def _train_and_evaluate(
 
     recipe = inputs.recipe
     model, stats = train(inputs, folder, seed, device, track)
-    save_model(folder / "model.safetensors", model, model_metadata(inputs))
+    if not follows():
+        save_model(folder / "model.safetensors", model, model_metadata(inputs))
     started = time.monotonic()
     predictions = predict(
         model,
@@ -116,7 +126,8 @@ def _train_and_evaluate(
     seconds = {"train": sum(each.seconds for each in stats), "evaluate": time.monotonic() - started}
     name, exact = folder.relative_to(runs).as_posix(), not (folder / INEXACT).exists()
     record = make_record(inputs, model, predictions, metrics, name, seed, seconds, exact)
-    save_run(folder, record, predictions, inputs.table.classes, metrics)
+    if not follows():
+        save_run(folder, record, predictions, inputs.table.classes, metrics)
     return _summary(record, str(folder), "finished", len(predictions.failed))
 
 

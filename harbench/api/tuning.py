@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from harbench.api.catalog import read_recipe
 from harbench.api.fitting import opened, train
 from harbench.api.folders import held
-from harbench.api.processes import choose_device
+from harbench.api.processes import choose_device, follows, joined
 from harbench.errors import RecipeError, RunError
 from harbench.files import replacing
 from harbench.records import EpochStats, Track, silent
@@ -73,6 +73,23 @@ def grid(
         RecipeError: a recipe with all its problems, or one without `data.validation`, or a damaged axis.
         RunError: more than one split, or a folder in use.
     """
+    with joined(device):
+        return _grid(recipe, axes, home, runs, split, overrides, tag, device, force, ok_missing, track)
+
+
+def _grid(
+    recipe: str,
+    axes: Sequence[str],
+    home: Path,
+    runs: Path,
+    split: str,
+    overrides: tuple[str, ...],
+    tag: str,
+    device: str,
+    force: bool,
+    ok_missing: int,
+    track: Track,
+) -> GridResult:
     combinations = [
         dict(zip((key for key, _ in parsed), values, strict=True))
         for parsed in [[_axis(text) for text in axes]]
@@ -89,10 +106,11 @@ def grid(
         log.info("grid: %s", ", ".join(_sets(settings)))
         where = choose_device(device)
         with held(each, folder, force), opened(each, folder, 0, where, home=home, ok_missing=ok_missing) as inputs:
-            _, stats = train(inputs, folder, 0, where, track)
+            _, stats = train(inputs, folder, 0, where, silent if follows() else track)
         trials.append(_trial(settings, stats, each.train.selection, folder))
     ranked = tuple(sorted(trials, key=lambda trial: (-trial.val_top1, trial.val_loss or 0.0)))
-    _write(top / "grid.csv", ranked)
+    if not follows():
+        _write(top / "grid.csv", ranked)
     command = _command(recipe, split, overrides, ranked[0].settings, home=home, runs=runs)
     return GridResult(ranked, str(top / "grid.csv"), command)
 

@@ -9,7 +9,7 @@ import sys
 from importlib import import_module
 
 from harbench.cli.app import USER_ERROR, app
-from harbench.errors import HarbenchError
+from harbench.errors import FollowerError, HarbenchError
 
 __all__ = ["app", "main"]
 
@@ -21,6 +21,8 @@ def main() -> None:
     """Entry point: turns errors into messages and exit codes, never into tracebacks."""
     try:
         app()
+    except FollowerError:
+        sys.exit(USER_ERROR)
     except HarbenchError as error:
         from harbench import console
 

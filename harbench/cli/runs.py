@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +44,7 @@ def run(
     overrides: Overrides = None,
     tag: Annotated[str, typer.Option(help="Name of this variant; else a hash of the overrides.")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Processes, one a GPU; the batch size stays the global one.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Resolve, count, estimate; train nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Repeat a finished run.")] = False,
     ok_missing: Annotated[
@@ -59,6 +61,8 @@ def run(
     """Train and evaluate. Continues an unfinished run, leaves a finished one alone."""
     from harbench import console
 
+    if devices > 1 and not dry_run and not api.launched():
+        raise typer.Exit(api.launch(devices, sys.argv[1:]))
     if grid:
         if len(recipe) > 1 or seeds > 1 or dry_run:
             raise typer.BadParameter("--grid takes one recipe, and neither --seeds nor --dry-run")
@@ -76,7 +80,8 @@ def run(
                 ok_missing=ok_missing,
                 track=track,
             )
-        print_json(result) if as_json else _show_grid(result)
+        if not api.follows():
+            print_json(result) if as_json else _show_grid(result)
         return
     with tracked(context) as (settings, track):
         done = api.run(
@@ -93,6 +98,8 @@ def run(
             ok_missing=ok_missing,
             track=track,
         )
+    if api.follows():
+        return
     if as_json:
         print_json(done)
     else:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.distributed as dist
+
+T = TypeVar("T")
 
 
 def rank() -> int:
@@ -54,6 +56,15 @@ def union(words: dict[int, str]) -> dict[int, str]:
     found: list[Any] = [None] * size()
     dist.all_gather_object(found, words)
     return {key: value for each in found for key, value in each.items()}
+
+
+def agreed(value: T) -> T:
+    """Rank 0's value. No rank returns before rank 0 has come here."""
+    if size() == 1:
+        return value
+    shared = [value]
+    dist.broadcast_object_list(shared, 0)
+    return shared[0]
 
 
 def largest(number: int) -> int:

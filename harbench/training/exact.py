@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from harbench.evaluation import ranks
+
 logger = logging.getLogger(__name__)
 
 
@@ -69,7 +71,8 @@ def interruptible() -> Iterator[Callable[[], AbstractContextManager[None]]]:
     """Ctrl-C between steps only: `with whole():` in the block holds it back until that inner block is done.
 
     Amid a step the weights, the batch statistics and the step count do not belong together, and from a state saved then
-    nothing could go on to the bit. Outside the main thread Python delivers no signals, and nothing has to be held back.
+    nothing could go on to the bit. Outside the main thread Python delivers no signals; of several ranks only the first
+    hears them, and the others end with it.
     """
     held = pending = False
 
@@ -91,7 +94,7 @@ def interruptible() -> Iterator[Callable[[], AbstractContextManager[None]]]:
         if pending:
             raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
+    if ranks.rank() > 0 or threading.current_thread() is not threading.main_thread():
         yield whole
         return
     before = signal.signal(signal.SIGINT, on_interrupt)
