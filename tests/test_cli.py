@@ -13,6 +13,7 @@ from toys import toy_videos
 
 COMMANDS = (
     "check",
+    "compare",
     "convert",
     "datasets",
     "prepare",

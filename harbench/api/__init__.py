@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from harbench.api.catalog import DatasetStatus, RecipeSummary, datasets, recipe_schema, recipe_text, recipes, splits
     from harbench.api.checking import CheckReport, check, check_text
     from harbench.api.checkup import DoctorReport, doctor
+    from harbench.api.comparing import ComparisonReport, compare, comparison_text
     from harbench.api.converting import Conversion, convert, convert_from
     from harbench.api.evaluating import Evaluation, evaluate, evaluation_text
     from harbench.api.owndata import OwnOptions
@@ -31,6 +32,7 @@ _MODULES = {
     "catalog": ("DatasetStatus", "RecipeSummary", "datasets", "recipe_schema", "recipe_text", "recipes", "splits"),
     "checking": ("CheckReport", "check", "check_text"),
     "checkup": ("DoctorReport", "doctor"),
+    "comparing": ("ComparisonReport", "compare", "comparison_text"),
     "converting": ("Conversion", "convert", "convert_from"),
     "evaluating": ("Evaluation", "evaluate", "evaluation_text"),
     "owndata": ("OwnOptions",),
@@ -48,6 +50,7 @@ _HOME_OF = {name: module for module, names in _MODULES.items() for name in names
 __all__ = [
     "AuditReport",
     "CheckReport",
+    "ComparisonReport",
     "Conversion",
     "DatasetStatus",
     "DoctorReport",
@@ -67,6 +70,8 @@ __all__ = [
     "bench_text",
     "check",
     "check_text",
+    "compare",
+    "comparison_text",
     "convert",
     "convert_from",
     "datasets",

@@ -1,4 +1,4 @@
-"""Commands about results: report, check, score, probe."""
+"""Commands about results: report, check, compare, score, probe."""
 
 from __future__ import annotations
 
@@ -54,6 +54,21 @@ def check(
     print_json(result) if as_json else console.say(api.check_text(result))
     if result.below:
         raise typer.Exit(CHECK_FAILED)
+
+
+@app.command()
+def compare(
+    context: typer.Context,
+    a: Annotated[Path, typer.Argument(metavar="A", help="A run folder.")],
+    others: Annotated[list[Path], typer.Argument(metavar="B...", help="Runs on the same test samples.")],
+    as_json: Json = False,
+) -> None:
+    """Paired test of finished runs: difference, classes that gain, samples that flip. Holm over several B."""
+    from harbench import console
+
+    settings = settings_of(context)
+    result = api.compare(a, others, home=settings.home, runs=settings.runs)
+    print_json(result) if as_json else console.say(api.comparison_text(result))
 
 
 @app.command()

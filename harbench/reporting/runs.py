@@ -134,6 +134,11 @@ def load_predictions(folder: Path) -> Predictions:
     )
 
 
+def load_class_keys(folder: Path) -> tuple[str, ...]:
+    """The class keys in the order of a finished run's scores; its scores can be read (`load_predictions`)."""
+    return tuple(_load_arrays(folder / "predictions.npz", ("classes",))["classes"].tolist())
+
+
 def _load_arrays(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
     import numpy as np
 
