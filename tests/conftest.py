@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from toys import fenced_blocks
 
-
 # A shell starts background jobs with Ctrl-C ignored, and children inherit that: tests that interrupt need it to arrive.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
