@@ -71,6 +71,16 @@ def test_interrupted_anywhere_it_ends_with_the_same_bytes(work: Path, monkeypatc
     assert record(work, "whole").metrics == record(work, "killed").metrics
 
 
+def test_a_run_is_the_recipe_that_trained_it_whatever_is_expected_of_it(work: Path) -> None:
+    run(work, tag="once")
+    recipe = work / "many.yaml"
+    recipe.write_text(recipe.read_text() + "expect: [{value: 90, source: a paper}]\n")
+    (again,) = run(work, tag="once")
+    assert again.state == "already finished"
+    with pytest.raises(RunError, match=r"different recipe:\n  train.epochs: "):
+        run(work, "train.epochs=9", tag="once")
+
+
 def test_val_chooses_and_refit_trains_on_everything(work: Path) -> None:
     options = ("data.validation=0.3", "train.selection=val")
     run(work, *options, tag="val")
