@@ -144,3 +144,45 @@ def test_a_shipped_recipe_holds(path: Path, tmp_path: Path) -> None:
     stream = recipe.data.cache.stream
     assert ("rgb" if stream == "flow" else stream) in spec.streams  # flow is computed from rgb
     assert len(input_shape(recipe, spec)) == 4
+
+
+# ---------------------------------------------------------------------------------------------- recipes upon recipes
+def test_a_recipe_upon_another_states_what_differs(tmp_path: Path) -> None:
+    write(tmp_path, {**GOOD, "name": "low", "description": "d", "expect": [{"value": 1, "source": "s"}]}, "low.yaml")
+    segments = {"dense": None, "segments": {"n": 8}}
+    write(tmp_path, {"base": "low.yaml", "train": {"epochs": 7}, "input": {"clip": segments}}, "middle.yaml")
+    path = write(tmp_path, {"base": "middle.yaml", "train": {"batch_size": 4}}, "top.yaml")
+    recipe = load_recipe(path, ["train.epochs=9"], known=KNOWN)
+    assert (recipe.name, recipe.description, recipe.expect) == ("top", "", ())
+    assert (recipe.train.epochs, recipe.train.batch_size, recipe.model.name) == (9, 4, "mc3_18")
+    assert recipe.input.clip.dense is None and recipe.input.clip.segments is not None
+    assert "base" not in dump_recipe(recipe)
+    shipped = load_recipe(write(tmp_path, {"base": "mc3_18.yaml", "model": {"weights": None}}, "mine.yaml"))
+    assert (shipped.model.name, shipped.model.weights, shipped.expect) == ("mc3_18", None, ())
+
+
+def test_a_problem_says_in_which_of_the_recipes_it_stands(tmp_path: Path) -> None:
+    low = {**GOOD, "model": {"name": "mc3"}, "train": {"epoch": 3, "batch_size": -1}}
+    write(tmp_path, low, "low.yaml")
+    path = write(tmp_path, {"base": "low.yaml", "train": {"epochs": -1, "batch_size": 0}, "sed": 1}, "top.yaml")
+    with pytest.raises(RecipeError) as error:
+        load_recipe(path, ["eval.clips=0"], known=KNOWN)
+    lines = [line.strip() for line in str(error.value).splitlines()]
+    assert lines[0] == f"{path} has 6 problems:"
+    told = {line.split(":")[0]: line for line in lines[1:]}
+    assert {key for key, line in told.items() if line.endswith("(in low.yaml)")} == {"model.name", "train.epoch"}
+    assert {"train.epochs", "train.batch_size", "sed", "eval.clips"} <= told.keys()
+
+
+@pytest.mark.parametrize(
+    "base, words",
+    [
+        ("absent.yaml", "base: there is no .*absent.yaml"),
+        ("mc3_81.yaml", "did you mean 'mc3_18.yaml'"),
+        ("top.yaml", "circle: top.yaml -> top.yaml"),
+        (3, "base: expected the file of a recipe"),
+    ],
+)
+def test_a_base_that_is_none(tmp_path: Path, base: object, words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        load_recipe(write(tmp_path, {"base": base}, "top.yaml"))

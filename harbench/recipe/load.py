@@ -11,17 +11,72 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from harbench.errors import RecipeError
+from harbench.places import shipped
 from harbench.recipe.schema import Recipe
+
+_OWN = ("base", "name", "description", "expect")
+"""What a recipe says of itself alone and does not take from its base: a variant is not held to its base's number."""
 
 
 def load_recipe(
     path: Path, overrides: Iterable[str] = (), *, known: Mapping[str, Iterable[str]] | None = None
 ) -> Recipe:
-    """Read a recipe and apply `section.key=value` overrides (values are YAML).
+    """Read a recipe, upon the one it names under `base`, and apply `section.key=value` overrides (values are YAML).
+
+    `base: mc3_18.yaml` is a file in the same folder, or a shipped recipe. Of its settings a recipe restates those that
+    differ, by the key; `key: null` takes one back to its default. Name, description and expect are never taken over.
 
     `known` maps `data.dataset` and `model.name` to the names that exist; api hands them in, so that a typo is found here,
     with the nearest right name. Raises RecipeError that lists every problem at once, by dotted path.
     """
+    documents = _with_bases(path)
+    for override in overrides:
+        _apply(documents[0][1], override)
+    raw: dict[str, Any] = {}
+    for _, document in reversed(documents):
+        raw = _merged({key: value for key, value in raw.items() if key not in _OWN}, document)
+    raw.pop("base", None)
+    raw.setdefault("name", path.stem)
+    problems: list[str] = []
+    recipe: Recipe | None = None
+    try:
+        recipe = Recipe.model_validate(raw)
+    except ValidationError as error:
+        problems += [_explain(item) + _whence(item["loc"], documents) for item in error.errors()]
+    for dotted, names in (known or {}).items():
+        value = _dig(raw, dotted)
+        if isinstance(value, str) and ":" not in value and value not in set(names):
+            whence = _whence(dotted.split("."), documents)
+            problems.append(f"{dotted}: there is no {value!r}{_nearest(value, names)}{whence}")
+    if problems or recipe is None:
+        listed = "\n".join(f"  {problem}" for problem in sorted(problems))
+        raise RecipeError(f"{path} has {len(problems)} problem{'s' if len(problems) != 1 else ''}:\n{listed}")
+    return recipe
+
+
+def _with_bases(path: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """The recipe's document, its base's, and so on; the base of all comes last."""
+    documents: list[tuple[Path, dict[str, Any]]] = []
+    while True:
+        if path.resolve() in (known.resolve() for known, _ in documents):
+            chain = " -> ".join(each.name for each in (*(known for known, _ in documents), path))
+            raise RecipeError(f"{documents[0][0]}: base: recipes build upon each other in a circle: {chain}")
+        document = _document(path)
+        documents.append((path, document))
+        base = document.get("base")
+        if base is None:
+            return documents
+        if not isinstance(base, str):
+            raise RecipeError(f"{path}: base: expected the file of a recipe, such as mc3_18.yaml; found {base!r}")
+        beside, known_to_all = path.parent / base, shipped("recipes") / base
+        if not beside.is_file() and not known_to_all.is_file():
+            names = [each.name for folder in (path.parent, shipped("recipes")) for each in folder.glob("*.yaml")]
+            raise RecipeError(f"{path}: base: there is no {beside}, nor a shipped {base}{_nearest(base, set(names))}")
+        path = beside if beside.is_file() else known_to_all
+
+
+def _document(path: Path) -> dict[str, Any]:
+    """One recipe file as it stands."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -32,23 +87,40 @@ def load_recipe(
         raise RecipeError(
             f"{path}: expected a mapping with data, input, model, train, eval; found {type(raw).__name__}"
         )
-    raw.setdefault("name", path.stem)
-    for override in overrides:
-        _apply(raw, override)
-    problems: list[str] = []
-    recipe: Recipe | None = None
-    try:
-        recipe = Recipe.model_validate(raw)
-    except ValidationError as error:
-        problems += [_explain(item) for item in error.errors()]
-    for dotted, names in (known or {}).items():
-        value = _dig(raw, dotted)
-        if isinstance(value, str) and ":" not in value and value not in set(names):
-            problems.append(f"{dotted}: there is no {value!r}{_nearest(value, names)}")
-    if problems or recipe is None:
-        listed = "\n".join(f"  {problem}" for problem in sorted(problems))
-        raise RecipeError(f"{path} has {len(problems)} problem{'s' if len(problems) != 1 else ''}:\n{listed}")
-    return recipe
+    return raw
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` upon `base`: sections are merged, everything else is replaced, and null takes a key away."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            merged[key] = _merged(below, value)
+        elif value is None and key in base:
+            del merged[key]
+        else:
+            merged[key] = value
+    return merged
+
+
+def _whence(location: Iterable[Any], documents: list[tuple[Path, dict[str, Any]]]) -> str:
+    """` (in mc3_18.yaml)` where a problem stands in a base; nothing where the recipe itself has it, or none."""
+    parts = list(location)
+    path = next((path for path, document in documents if _states(document, parts)), documents[0][0])
+    return "" if path == documents[0][0] else f" (in {path.name})"
+
+
+def _states(document: Mapping[str, Any], location: Iterable[Any]) -> bool:
+    """Whether a document has something at `location`; a list is stated as a whole."""
+    node: Any = document
+    for part in location:
+        if not isinstance(node, Mapping):
+            return True
+        if part not in node:
+            return False
+        node = node[part]
+    return True
 
 
 def dump_recipe(recipe: Recipe) -> str:
