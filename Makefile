@@ -21,6 +21,7 @@ run: $(READY)  ## From nothing to a leaderboard: render `sample`, train two mode
 	@$(BIN)/harbench prepare sample --split small --short-side 64
 	@$(BIN)/harbench run recipes/motion3d_sample.yaml recipes/small_cnn_sample.yaml
 	@$(BIN)/harbench report sample
+	@echo "To type harbench yourself:  . $(BIN)/activate"
 
 test: $(READY) lint types  ## All checks: lint, types, tests with coverage (offline; real data from HARBENCH_TEST_DATA)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered -q

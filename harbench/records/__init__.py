@@ -1,0 +1,75 @@
+"""The data that travels between the rooms: frozen dataclasses and Protocols, nothing that computes.
+
+Percent are 0..100 everywhere outside metrics code. Frame ranges are 0-based and half-open. Ids and media are relative
+POSIX paths. Tensors are `[B, C, T, H, W]`, skeletons `[B, C, T, V, M]` (channels, frames, joints, bodies).
+"""
+
+from harbench.records.datasets import (
+    Archive,
+    ClassLabel,
+    DatasetSpec,
+    Sample,
+    SplitCheck,
+    SplitTable,
+    Stream,
+    Subset,
+    Unit,
+)
+from harbench.records.media import (
+    CacheReport,
+    Clip,
+    FrameCache,
+    MediaInfo,
+    MediaMatch,
+)
+from harbench.records.progress import (
+    Track,
+    silent,
+)
+from harbench.records.results import (
+    UNKNOWN,
+    Comparability,
+    Leaderboard,
+    ProtocolFacts,
+    PublishedResult,
+    Row,
+    RunRecord,
+    RunReport,
+    Table,
+)
+from harbench.records.scores import (
+    EpochStats,
+    Metrics,
+    Predictions,
+)
+
+__all__ = [
+    "UNKNOWN",
+    "Archive",
+    "CacheReport",
+    "ClassLabel",
+    "Clip",
+    "Comparability",
+    "DatasetSpec",
+    "EpochStats",
+    "FrameCache",
+    "Leaderboard",
+    "MediaInfo",
+    "MediaMatch",
+    "Metrics",
+    "Predictions",
+    "ProtocolFacts",
+    "PublishedResult",
+    "Row",
+    "RunRecord",
+    "RunReport",
+    "Sample",
+    "SplitCheck",
+    "SplitTable",
+    "Stream",
+    "Subset",
+    "Table",
+    "Track",
+    "Unit",
+    "silent",
+]

@@ -1,0 +1,72 @@
+"""Media on disk and in caches, and the clips that are cut from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+
+
+@dataclass(frozen=True)
+class MediaMatch:
+    """What of a table was found under a folder. Nothing is dropped silently: what is left over is listed."""
+
+    present: Mapping[str, Path]
+    """Official path -> the user's file."""
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    duplicated: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInfo:
+    """What is known of a cached media: decoded frame count (never the header's), time base, stored size."""
+
+    frames: int
+    fps: float
+    """Frames per second; 0 for stills."""
+    width: int
+    height: int
+    source_size: tuple[int, int] = (0, 0)
+    """Width and height as decoded, before resizing; zeros where unknown."""
+    decoder: str = ""
+    """Who decoded it, with version: `pyav 18.1.0`; empty where unknown."""
+
+
+@dataclass(frozen=True)
+class CacheReport:
+    """What `build_cache` did."""
+
+    done: tuple[str, ...]
+    reused: tuple[str, ...]
+    failed: Mapping[str, str]
+    """Media -> the decoder's own words."""
+
+
+class FrameCache(Protocol):
+    """An open cache: random reads through mmap, cheap to send to a loader process (it reopens by path)."""
+
+    def __contains__(self, media: object) -> bool: ...
+
+    def info(self, media: str) -> MediaInfo: ...
+
+    def read(self, media: str, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.generic]:
+        """rgb: uint8 `[len(indices), H, W, 3]` in RGB order; pose: float32 `[len(indices), M, V, C]`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One view of one sample, ready to be batched."""
+
+    sample_id: str
+    target: int
+    view: int
+    frames: torch.Tensor
+    """rgb: uint8 `[C, T, H, W]`, normalised on the device; pose: float32 `[C, T, V, M]`."""

@@ -1,0 +1,167 @@
+"""Numbers that can be compared: runs, published results, leaderboards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparability:
+    """The comparability key: two numbers are ranked together only if every part is equal and known."""
+
+    dataset: str
+    label_set: str
+    """`101 classes`, or `14 of 21 classes`."""
+    split_set: str
+    """`split1`, `mean-of-3`, `xsub`, `official`, `lopo` (all folds pooled)."""
+    unit: str
+    metric: str
+    level: str
+    """`video` (all views averaged) or `clip` (one clip, no averaging); `image` and `sequence` units use `video`."""
+    given: str
+    """What the method is given at test time beside the media: `none`, `boxes`, `poses`."""
+    complete: str
+    """`yes` when all test samples were scored; else what was left out, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolFacts:
+    """How a number was made. Shown as columns, filterable; a difference is footnoted, `unknown` is a value of its own."""
+
+    modality: str = UNKNOWN
+    pretraining: str = UNKNOWN
+    frames: str = UNKNOWN
+    time_base: str = UNKNOWN
+    size: str = UNKNOWN
+    views: str = UNKNOWN
+    averaging: str = UNKNOWN
+    selection: str = UNKNOWN
+    """`last`, `val`, `test` or `unknown`. A row selected on test stands in grey without a place."""
+    decoder: str = UNKNOWN
+    cache: str = UNKNOWN
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """run.json: what a finished run is. A run is a resolved recipe x split x seed."""
+
+    folder: str
+    """`<dataset>/<recipe>[+tag]/<split>/seed<s>`, relative to the runs folder."""
+    recipe: str
+    dataset: str
+    split: str
+    seed: int
+    model: str
+    family: str
+    key: Comparability
+    protocol: ProtocolFacts
+    fingerprint: str
+    metrics: Mapping[str, float | None]
+    intervals: Mapping[str, tuple[float, float]]
+    """metric -> 95 % interval in percent."""
+    interval_method: str
+    samples: Mapping[str, int]
+    """`train`, `val`, `test`, `scored`."""
+    partial: str
+    """Why the run is not ranked ("downscaled media", "16 of 3783 test samples"); empty: it is complete."""
+    exact: bool
+    """False when the run had to deviate from bit-exact repetition."""
+    params_m: float
+    gflops: float | None
+    """Per view, multiply-adds counted once."""
+    seconds: Mapping[str, float]
+    """Wall time of `train`, `evaluate`."""
+    finished: str
+    """ISO 8601, UTC."""
+    harbench: str
+    """Version that wrote the record."""
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What `run` says of one run: what it is, where it lies, and what came out."""
+
+    folder: str
+    recipe: str
+    dataset: str
+    split: str
+    seed: int
+    state: str
+    """`finished` now, `already finished`, or `dry run`."""
+    metrics: Mapping[str, float | None]
+    interval: tuple[float, float] | None
+    headline: str
+    failed: int
+    """Test samples without a score; they count as wrong."""
+    partial: str
+    plan: Mapping[str, object]
+    """Dry run only: resolved recipe, parameters, FLOPs, sizes, and what is in the way."""
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedResult:
+    """One row of a published.csv: somebody else's number, with its source."""
+
+    method: str
+    family: str
+    backbone: str
+    params_m: float | None
+    key: Comparability
+    protocol: ProtocolFacts
+    value: float
+    """Percent."""
+    year: int | None
+    source_title: str
+    source_id: str
+    where_seen: str
+    notes: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a leaderboard: a run, several runs taken together, or a published number."""
+
+    place: int | None
+    """None: shown, not ranked."""
+    name: str
+    kind: Literal["run", "published"]
+    value: float
+    interval: tuple[float, float] | None
+    spread: float | None
+    """Standard deviation over seeds, in points; None with fewer than two."""
+    seeds: int
+    family: str
+    params_m: float | None
+    gflops: float | None
+    protocol: ProtocolFacts
+    footnotes: tuple[int, ...]
+    """1-based indices into the table's footnotes."""
+    why_not: str
+    """Why the row has no place, in words; empty when it has one."""
+    source: str
+    """Source of a published number, or the run folder(s)."""
+    year: int | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """All numbers under one comparability key."""
+
+    key: Comparability
+    title: str
+    rows: tuple[Row, ...]
+    footnotes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Tables of one or more data sets, and what could not be compared with anything, with the reason in words."""
+
+    tables: tuple[Table, ...]
+    generated: str
+    """ISO 8601, UTC."""
