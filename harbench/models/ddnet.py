@@ -59,7 +59,8 @@ class DDNet(nn.Module):
 
     def _joint_distances(self, single: torch.Tensor) -> torch.Tensor:
         """Distances of every two joints `[N, V * (V - 1) / 2, T]`, as deviations from their mean in units of it."""
-        distances = torch.linalg.vector_norm(single[:, :, self.first] - single[:, :, self.second], dim=1)
+        between = single[:, :, self.first] - single[:, :, self.second]
+        distances = between.square().sum(1).sqrt()  # vector_norm over an outer dimension takes 20 times as long
         mean = distances.mean(dim=(1, 2), keepdim=True).clamp_min(1e-6)  # a body that is absent has only zeros
         deviations: torch.Tensor = distances / mean - 1
         return deviations
