@@ -49,11 +49,6 @@ def level_of(unit: str, views: int, *, spans_sample: bool) -> Literal["video", "
     return "clip" if unit == "video" and views == 1 and not spans_sample else "video"
 
 
-def comparable(a: Comparability, b: Comparability) -> bool:
-    """Whether two numbers may be ranked together: all parts equal, known, and all test samples scored."""
-    return a == b and rankable(a)
-
-
 def rankable(key: Comparability) -> bool:
     """Whether a key can be compared with anything at all."""
     return not unknown_names(key) and key.complete == "yes"

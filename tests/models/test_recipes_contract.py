@@ -65,11 +65,6 @@ def shrunk(recipe: Recipe) -> Recipe:
     return Recipe.model_validate(document)
 
 
-def model_input(frames: torch.Tensor, recipe: Recipe) -> torch.Tensor:
-    """As in training; flow of two 8-bit channels is centred at zero."""
-    return frames / 127.5 - 1 if recipe.data.cache.stream == "flow" else normalize(frames, recipe.input)
-
-
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_one_step_and_one_view(path: Path, tmp_path: Path) -> None:
     recipe = load_recipe(path)
@@ -91,7 +86,7 @@ def test_one_step_and_one_view(path: Path, tmp_path: Path) -> None:
     train = ClipDataset(rows, cache, recipe.input, seed=0, train=True)
     batch = next(load_batches(train, training_keys(2, 0, 0), 2))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    loss = F.cross_entropy(model.train()(model_input(batch.frames, recipe)), batch.targets)
+    loss = F.cross_entropy(model.train()(normalize(batch.frames, recipe.input)), batch.targets)
     loss.backward()
     optimizer.step()
     assert loss.isfinite()
@@ -101,6 +96,6 @@ def test_one_step_and_one_view(path: Path, tmp_path: Path) -> None:
     test = ClipDataset(rows[:1], cache, recipe.input, seed=0, train=False, eval=views)
     view = next(load_batches(test, evaluation_keys(1, test.views)[:1], 1))
     with torch.inference_mode():
-        logits = model.eval()(model_input(view.frames, recipe))
+        logits = model.eval()(normalize(view.frames, recipe.input))
     assert logits.shape == (1, CLASSES)
     assert logits.isfinite().all()

@@ -211,8 +211,13 @@ def test_a_download_is_checked_against_its_name(hub: Path, monkeypatch: pytest.M
     assert torch.equal(model.state_dict()["stem.0.weight"], state["stem.0.weight"])
 
 
-def test_no_weights_are_no_obstacle() -> None:
+def test_no_weights_are_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_for: list[object] = []
+    monkeypatch.setattr("harbench.models.weights.check_hub", looked_for.append)
     check_weights(ModelConfig(name="mc3_18"))
+    assert looked_for == []
+    check_weights(ModelConfig(name="mc3_18", weights="kinetics400"))
+    assert len(looked_for) == 1
 
 
 UCF = ["ApplyEyeMakeup", "HammerThrow", "Hammering"]
