@@ -13,7 +13,7 @@ from harbench.errors import FollowerError, HarbenchError
 
 __all__ = ["app", "main"]
 
-for group in ("data", "runs", "results"):
+for group in ("prepare", "data", "runs", "results"):
     import_module(f"harbench.cli.{group}")
 
 

@@ -8,11 +8,11 @@ starts as fast as typer does.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -21,6 +21,7 @@ from harbench import __version__
 if TYPE_CHECKING:
     from harbench.records import Track
 
+T = TypeVar("T")
 app = typer.Typer(
     name="harbench",
     help="Official splits, frame caches, one recipe runner and honest leaderboards for human action recognition.",
@@ -30,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-DONE, USER_ERROR, INCOMPLETE, CHECK_FAILED, INTERRUPTED = 0, 1, 3, 4, 130
+USER_ERROR, INCOMPLETE, CHECK_FAILED, INTERRUPTED = 1, 3, 4, 130
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,16 @@ def rate(text: str) -> int:
     if value < 1:
         raise typer.BadParameter(f"{text} is no rate; say e.g. 500k or 2M")
     return value
+
+
+def show(result: T, text: Callable[[T], str], as_json: bool) -> None:
+    """A returned record as JSON, or as `text` puts it for people."""
+    from harbench import console
+
+    if as_json:
+        print_json(result)
+    else:
+        console.say(text(result))
 
 
 def print_json(value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Commands about data: datasets, prepare, splits, convert, bench, doctor."""
+"""Commands about data: datasets, splits, convert, bench, doctor."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ import typer
 from harbench import api
 from harbench.cli.app import (
     CHECK_FAILED,
-    INCOMPLETE,
     Json,
     SplitOption,
     app,
     print_json,
-    rate,
     settings_of,
+    show,
     tracked,
-    words,
 )
 
 
@@ -45,101 +43,6 @@ def datasets(
 
 
 @app.command()
-def prepare(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Data set, see `harbench datasets`; or a folder of yours, with --name.")],
-    split: SplitOption = "all",
-    own_name: Annotated[str, typer.Option("--name", help="What your folder is to be called.")] = "",
-    group_pattern: Annotated[
-        str, typer.Option(help="Your folder: regular expression whose first (...) is the group in a media's path.")
-    ] = "",
-    split_by: Annotated[str, typer.Option(help="Your folder: group, or random (leaks; not official).")] = "",
-    seed: Annotated[int, typer.Option(help="Of a split that is made.")] = 0,
-    test_share: Annotated[float, typer.Option(help="Test part of a split that is made.")] = 0.2,
-    force: Annotated[bool, typer.Option("--force", help="Write over your data set of that name.")] = False,
-    source: Annotated[
-        Path | None, typer.Option("--from", help="Folder of media in any layout; linked, not copied.")
-    ] = None,
-    archive: Annotated[list[Path] | None, typer.Option(help="Archive already downloaded; may be repeated.")] = None,
-    stream: Annotated[str, typer.Option(help="rgb, flow or pose. Default: what the media are.")] = "",
-    flow: Annotated[str, typer.Option(help="How --stream flow is computed: dis or farneback.")] = "dis",
-    encoding: Annotated[str, typer.Option(help="jpeg, or raw: exact and about ten times as large.")] = "jpeg",
-    short_side: Annotated[str, typer.Option(help="Pixels, or native. Default: video 128, images native.")] = "",
-    quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality.")] = 90,
-    classes: Annotated[str, typer.Option(help="Only these class keys, comma separated.")] = "",
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N media.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that decode.")] = 2,
-    decoder: Annotated[str, typer.Option(help="Of videos: av (PyAV), decord, opencv or torchcodec.")] = "av",
-    allow_missing: Annotated[bool, typer.Option(help="Go on with the media that are there (exit 3).")] = False,
-    ok_missing: Annotated[
-        int, typer.Option(min=0, help="Up to N missing or failed media are no reason for exit 3.")
-    ] = 0,
-    url: Annotated[
-        list[str] | None,
-        typer.Option(help="Mirror of your own, NAME=URL (or URL, of a single archive); may be repeated."),
-    ] = None,
-    limit_rate: Annotated[
-        int | None, typer.Option(parser=rate, help="Bytes a second to fetch, e.g. 500k or 2M.")
-    ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Do not verify TLS certificates; only where the content is checked.")
-    ] = False,
-    accept_hash: Annotated[
-        bool, typer.Option("--accept-hash", help="Take an archive that is not the known one.")
-    ] = False,
-    shard: Annotated[str, typer.Option(help="i/n: cache only every n-th block; several machines share a home.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and how big it gets.")] = False,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Find what broke in media and caches since, and mend exactly that.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Fetch a data set, bring it under its official names and splits, and build its frame cache."""
-    if verify:
-        if own_name or source or url or shard or dry_run or limit or classes or stream:
-            raise typer.BadParameter(
-                "it goes with --archive, --workers, --decoder and --ok-missing", param_hint="--verify"
-            )
-        _verify(context, name, archive or [], workers, decoder, ok_missing, as_json)
-        return
-    if split_by not in ("", "group", "random"):
-        raise typer.BadParameter(f"expected group or random, found {split_by}", param_hint="--split-by")
-    own = api.OwnOptions(own_name, group_pattern, split_by, seed, test_share, force) if own_name else None  # type: ignore[arg-type]
-    with tracked(context) as (settings, track):
-        report = api.prepare(
-            name,
-            home=settings.home,
-            split=split,
-            source=source,
-            archives=archive or (),
-            stream=stream,
-            flow=flow,
-            encoding=encoding,
-            quality=quality,
-            short_side=int(short_side) if short_side.isdigit() else short_side or None,
-            classes=words(classes),
-            limit=limit,
-            workers=workers,
-            decoder=decoder,
-            allow_missing=allow_missing or ok_missing > 0,
-            insecure=insecure,
-            limit_rate=limit_rate,
-            accept_hash=accept_hash,
-            urls=url or (),
-            shard=shard,
-            own=own,
-            dry_run=dry_run,
-            track=track,
-        )
-    if as_json:
-        print_json(report)
-    else:
-        _show_prepared(report, dry_run)
-    if report.incomplete > ok_missing and not dry_run:
-        raise typer.Exit(INCOMPLETE)
-
-
-@app.command()
 def splits(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Data set.")],
@@ -160,7 +63,7 @@ def splits(
     if audit:
         with tracked(context) as (settings, track):
             measured = api.audit(name, audit, home=settings.home, duplicates=duplicates, track=track)
-        print_json(measured) if as_json else console.say(api.audit_text(measured))
+        show(measured, api.audit_text, as_json)
         if check and any(each.leaks for each in measured.splits):
             raise typer.Exit(CHECK_FAILED)
         return
@@ -195,7 +98,6 @@ def convert(
     as_json: Json = False,
 ) -> None:
     """A prepared data set in another tool's format, or another tool's as a data set of yours."""
-    from harbench import console
 
     with tracked(context) as (settings, track):
         if to and output and not form:
@@ -204,14 +106,13 @@ def convert(
             done = api.convert_from(form, Path(name), name=own_name, home=settings.home, force=force)
         else:
             raise typer.BadParameter("expected --to FORMAT --output DIR, or --from FORMAT --name NAME")
-    if as_json:
-        print_json(done)
-        return
-    console.say(f"{done.dataset}: {done.samples} samples, {done.format}, {', '.join(done.splits)}, in {done.output}")
-    for note in done.notes:
-        console.say(f"  note       {note}")
-    if done.next:
-        console.say(f"Next:  {done.next}")
+    show(done, _converted, as_json)
+
+
+def _converted(done: api.Conversion) -> str:
+    lines = [f"{done.dataset}: {done.samples} samples, {done.format}, {', '.join(done.splits)}, in {done.output}"]
+    lines += [f"  note       {note}" for note in done.notes]
+    return "\n".join(lines + ([f"Next:  {done.next}"] if done.next else []))
 
 
 @app.command()
@@ -222,11 +123,10 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Speed, as ratios within one run: random clip reads from the JPEG cache against decord."""
-    from harbench import console
 
     with tracked(context) as (_, track):
         result = api.bench(source, clips=clips, track=track)
-    print_json(result) if as_json else console.say(api.bench_text(result))
+    show(result, api.bench_text, as_json)
 
 
 @app.command()
@@ -257,64 +157,3 @@ def doctor(
         console.show_table(
             f"{file.path}  (differences from PyAV, of 255)", columns, rows, numeric=(*columns[1:6], columns[7])
         )
-
-
-def _verify(
-    context: typer.Context, name: str, archives: list[Path], workers: int, decoder: str, ok_missing: int, as_json: bool
-) -> None:
-    """What `prepare --verify` does; exit 3 when something is left that only the user can mend."""
-    from harbench import console
-
-    with tracked(context) as (settings, track):
-        found = api.verify(name, home=settings.home, archives=archives, workers=workers, decoder=decoder, track=track)
-    if as_json:
-        print_json(found)
-    else:
-        console.say(f"{found.dataset}: {found.checked} checked, {len(found.damaged)} damaged")
-        for what in found.repaired:
-            console.say(f"  mended     {what}: {found.damaged[what]}")
-        for what, why in found.left.items():
-            console.say(f"  left       {what}: {why}")
-    if len(found.left) > ok_missing:
-        raise typer.Exit(INCOMPLETE)
-
-
-def _show_plan(report: api.PrepareReport) -> None:
-    """What a dry run says of archives that would be fetched."""
-    from harbench import console
-
-    for plan in report.fetch:
-        there = f", {plan.there / 1e9:.2f} GB already there" if plan.there else ""
-        console.say(f"  fetch      {plan.name} ({plan.size}){there}")
-        for url in plan.urls:
-            console.say(f"             {url}")
-
-
-def _show_prepared(report: api.PrepareReport, dry_run: bool) -> None:
-    from harbench import console
-
-    console.say(f"{report.dataset} {', '.join(report.splits[:4])}{', ...' if len(report.splits) > 4 else ''}")
-    console.say(f"  media      {report.present} of {report.media} present, {len(report.missing)} missing")
-    for note in report.notes:
-        console.say(f"  note       {note}")
-    if report.extra:
-        console.say(f"  extra      {report.extra} files belong to no sample")
-    for media, paths in list(report.duplicated.items())[:5]:
-        console.say(f"  duplicate  {media}: {', '.join(paths)}")
-    if report.boxes:
-        console.say(f"  boxes      {report.boxes}")
-    if not dry_run:
-        console.say(f"  cache      {report.cached} new, {report.reused} already there, {len(report.failed)} failed")
-    for media, reason in list(report.failed.items())[:20]:
-        console.say(f"  failed     {media}: {reason}")
-    _show_plan(report)
-    what = "would take about" if dry_run else "takes"
-    console.say(f"  size       {what} {report.cache_bytes / 1e6:.1f} MB{f' in {report.cache}' if report.cache else ''}")
-    console.say(f"  free       {report.free_bytes / 1e9:.1f} GB")
-    about = f"about {report.seconds / 60:.0f} min to fill the cache" if dry_run else f"{report.seconds:.1f} s"
-    console.say(f"  time       {about}")
-    if report.fetched:
-        folder = Path(report.fetched[0]).parent
-        names = ", ".join(Path(path).name for path in report.fetched)
-        console.say(f"  archives   {names} in {folder} are unpacked and may be deleted")
-    console.say(f"Next:  {report.next}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harbench import api
-from harbench.cli.app import CHECK_FAILED, INCOMPLETE, Json, app, print_json, settings_of, tracked
+from harbench.cli.app import CHECK_FAILED, INCOMPLETE, Json, app, print_json, settings_of, show, tracked
 
 
 @app.command()
@@ -47,11 +47,10 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Whether finished runs reproduce the number their recipe expects. Exit code 4 only when one is BELOW."""
-    from harbench import console
 
     settings = settings_of(context)
     result = api.check(tuple(names or ()), home=settings.home, runs=settings.runs, output=output, junit=junit)
-    print_json(result) if as_json else console.say(api.check_text(result))
+    show(result, api.check_text, as_json)
     if result.below:
         raise typer.Exit(CHECK_FAILED)
 
@@ -64,11 +63,10 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Paired test of finished runs: difference, classes that gain, samples that flip. Holm over several B."""
-    from harbench import console
 
     settings = settings_of(context)
     result = api.compare(a, others, home=settings.home, runs=settings.runs)
-    print_json(result) if as_json else console.say(api.comparison_text(result))
+    show(result, api.comparison_text, as_json)
 
 
 @app.command()
@@ -86,7 +84,6 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Score anybody's predictions on an official test set. Gaps count as wrong, nothing is guessed."""
-    from harbench import console
 
     result = api.score_file(
         file,
@@ -96,7 +93,7 @@ def score(
         classes_order=classes_order,
         names=names,
     )
-    print_json(result) if as_json else console.say(api.scoring_text(result))
+    show(result, api.scoring_text, as_json)
     if result.missing:
         raise typer.Exit(INCOMPLETE)
 
@@ -109,8 +106,7 @@ def probe(
     as_json: Json = False,
 ) -> None:
     """How much of a finished run's score is motion: its clips reversed, shuffled and frozen in time."""
-    from harbench import console
 
     with tracked(context) as (settings, track):
         result = api.probe(folder, home=settings.home, runs=settings.runs, device=device, track=track)
-    print_json(result) if as_json else console.say(api.probe_text(result))
+    show(result, api.probe_text, as_json)

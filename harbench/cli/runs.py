@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from harbench import api
-from harbench.cli.app import INCOMPLETE, Json, Overrides, app, print_json, settings_of, tracked
+from harbench.cli.app import INCOMPLETE, Json, Overrides, app, print_json, settings_of, show, tracked
 
 
 @app.command()
@@ -59,7 +59,6 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Train and evaluate. Continues an unfinished run, leaves a finished one alone."""
-    from harbench import console
 
     if devices > 1 and not dry_run and not api.launched():
         raise typer.Exit(api.launch(devices, sys.argv[1:]))
@@ -100,11 +99,7 @@ def run(
         )
     if api.follows():
         return
-    if as_json:
-        print_json(done)
-    else:
-        for each in done:
-            console.say(api.run_text(each))
+    show(done, lambda runs: "\n".join(map(api.run_text, runs)), as_json)
     if sum(each.failed for each in done) > ok_missing:
         raise typer.Exit(INCOMPLETE)
 
@@ -129,7 +124,6 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Evaluate a finished run with other views. Kept under evaluations/, never put in place of the run's number."""
-    from harbench import console
 
     with tracked(context) as (settings, track):
         result = api.evaluate(
@@ -142,4 +136,4 @@ def evaluate(
             device=device,
             track=track,
         )
-    print_json(result) if as_json else console.say(api.evaluation_text(result))
+    show(result, api.evaluation_text, as_json)
