@@ -7,6 +7,7 @@ import torch
 from torchvision.models.video import s3d as torchvision_s3d
 
 from harbench.errors import RecipeError
+from harbench.models.blockcnn import _left, block_cnn, frame_cnn
 from harbench.models.conv3d import s3d
 from harbench.models.image import resnet18, small_cnn
 from harbench.models.resnet3d import r3d_18
@@ -68,3 +69,15 @@ def test_s3d_is_torchvisions_at_its_size_and_takes_smaller_frames() -> None:
     with torch.inference_mode():
         torch.testing.assert_close(model(clip), published(clip))
         assert model(clip[..., :64, :64]).shape == (1, 4)
+
+
+def test_the_small_cnns_of_kth_are_those_of_their_source() -> None:
+    """Its frames of 60x80 leave 2,560 features of one frame and 7,680 of a block of 15."""
+    area = _left(60, (5, 3, 3), (2, 2, 2)) * _left(80, (5, 3, 3), (2, 2, 2))
+    assert (64 * area, 64 * _left(15, (4, 4, 4), (1, 1, 2)) * area) == (2560, 7680)
+    clip = torch.randn(2, 3, 15, 32, 32)
+    block, single = block_cnn(4, size=32).eval(), frame_cnn(4, size=32).eval()
+    assert not torch.allclose(block(clip.flip(2)), block(clip), atol=1e-4)
+    torch.testing.assert_close(single(clip.flip(2)), single(clip))
+    with pytest.raises(ValueError, match="too few"):
+        block_cnn(4, frames=8)

@@ -8,6 +8,8 @@ TINY_ARGS: dict[str, dict[str, Any]] = {
     "timm_image": {"architecture": "resnet10t"},
     "c3d": {"size": 32},
     "small_cnn_lstm": {"size": 32},
+    "frame_cnn": {"size": 32},
+    "block_cnn": {"size": 32, "frames": 16},
     "cnn_gru": {"backbone": "timm:efficientnet_b0"},
     "tsm": {"backbone": "resnet18", "frames": 4},
     "tsn": {"backbone": "resnet18"},
