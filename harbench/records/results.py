@@ -146,6 +146,8 @@ class Row:
     source: str
     """Source of a published number, or the run folder(s)."""
     year: int | None
+    runs: tuple[str, ...] = ()
+    """Folders of the runs behind the number; a published number has none."""
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,8 @@ class Entry:
     """Why the number cannot have a place, beside what key and protocol say."""
     notes: tuple[str, ...] = ()
     """Footnotes of its own."""
+    runs: tuple[str, ...] = ()
+    """Folders of the runs behind the number."""
 
 
 # ---------------------------------------------------------------------------------------------------------- published
@@ -201,6 +203,7 @@ def _entry(
     notes: Sequence[str],
 ) -> Entry:
     first = runs[0]
+    partial = first.partial or (first.key.complete if first.key.complete != "yes" else "")
     own = [] if all(run.exact for run in runs) else ["not bit-exact: the device or a resumed run had to deviate"]
     return Entry(
         name=_name(first),
@@ -216,8 +219,9 @@ def _entry(
         params_m=first.params_m,
         gflops=first.gflops,
         year=int(first.finished[:4]) if first.finished[:4].isdigit() else None,
-        reason=first.partial or (first.key.complete if first.key.complete != "yes" else ""),
+        reason=f"partial: {partial}" if partial else "",
         notes=(*notes, *own),
+        runs=tuple(run.folder for run in runs),
     )
 
 

@@ -10,8 +10,17 @@ from pathlib import Path
 
 from harbench.datasets.tables import expand_splits, load_spec
 from harbench.errors import DatasetError
-from harbench.records import UNKNOWN, Comparability, Leaderboard, PublishedResult, Row, RunRecord, Table
-from harbench.reporting.comparability import part_words, rankable, unknown_names, why_not_ranked
+from harbench.records import (
+    UNKNOWN,
+    Comparability,
+    Leaderboard,
+    ProtocolFacts,
+    PublishedResult,
+    Row,
+    RunRecord,
+    Table,
+)
+from harbench.reporting.comparability import part_words, protocol_differences, rankable, unknown_names, why_not_ranked
 from harbench.reporting.entries import LOPO, Entry, Protocols, published_entry, run_entries
 
 _FOOTNOTED = ("modality", "pretraining", "frames", "views", "selection")
@@ -81,12 +90,12 @@ def _table(key: Comparability, entries: Sequence[Entry], title: str) -> Table:
         return bool(_reason(entry)), -round(entry.value, 2), entry.kind == "published", entry.name, entry.source
 
     ordered = sorted(entries, key=rank)
-    notes = _protocol_notes(ordered)
+    usual, whose = _usual_protocol(ordered)
     footnotes: dict[str, int] = {}
     rows: list[Row] = []
     for position, entry in enumerate(ordered, 1):
-        own = [text for text, part, value in notes if getattr(entry.protocol, part) != value]
-        marks = tuple(footnotes.setdefault(text, len(footnotes) + 1) for text in (*own, *entry.notes))
+        texts = (*_protocol_notes(entry.protocol, usual, whose), *entry.notes)
+        marks = tuple(footnotes.setdefault(text, len(footnotes) + 1) for text in texts)
         why_not = _reason(entry)
         place = None if why_not else position
         if rows and place is not None and rows[-1].place is not None and _tied(rows[-1], entry):
@@ -112,6 +121,7 @@ def _row(entry: Entry, place: int | None, why_not: str, marks: tuple[int, ...]) 
         why_not=why_not,
         source=entry.source,
         year=entry.year,
+        runs=entry.runs,
     )
 
 
@@ -124,22 +134,25 @@ def _tied(row: Row, entry: Entry) -> bool:
     return round(row.value, 2) == round(entry.value, 2)
 
 
-def _protocol_notes(entries: Sequence[Entry]) -> list[tuple[str, str, str]]:
-    """(footnote, part of the protocol, usual value) for every part in which the table's numbers were made differently.
-
-    Usual is what the best own run has, else what most rows have; a row that has something else gets the footnote.
-    """
+def _usual_protocol(entries: Sequence[Entry]) -> tuple[ProtocolFacts, str]:
+    """What the footnotes compare with, and whose it is: the best own run's protocol, else what most rows have."""
     best_own = next((entry for entry in entries if entry.kind == "run"), None)
-    notes: list[tuple[str, str, str]] = []
-    for part in _FOOTNOTED:
-        values = Counter(value for entry in entries if (value := getattr(entry.protocol, part)) != UNKNOWN)
-        usual = getattr(best_own.protocol, part) if best_own else values.most_common(1)[0][0] if values else UNKNOWN
-        others = {getattr(entry.protocol, part) for entry in entries} - {usual}
-        if others and usual != UNKNOWN:
-            who = f"as {best_own.name} has" if best_own else "as most rows have"
-            unsaid = ", or it is not stated" if UNKNOWN in others else ""
-            notes.append((f"{part} is not {usual}, {who}{unsaid}", part, usual))
-    return notes
+    if best_own is not None:
+        return best_own.protocol, best_own.name
+    most = {
+        part: Counter(value for entry in entries if (value := getattr(entry.protocol, part)) != UNKNOWN).most_common(1)
+        for part in _FOOTNOTED
+    }
+    return replace(ProtocolFacts(), **{part: found[0][0] for part, found in most.items() if found}), "most rows"
+
+
+def _protocol_notes(protocol: ProtocolFacts, usual: ProtocolFacts, whose: str) -> list[str]:
+    """How a row was made differently, in words: `1 clip against 10 (mc3_18)`, `frames, views not stated`."""
+    compared = [part for part in _FOOTNOTED if UNKNOWN not in (getattr(protocol, part), getattr(usual, part))]
+    unsaid = [part for part in _FOOTNOTED if getattr(protocol, part) == UNKNOWN != getattr(usual, part)]
+    other = replace(protocol, **{part: getattr(usual, part) for part in compared})
+    notes = [f"{text} ({whose})" if " against " in text else text for text in protocol_differences(protocol, other)]
+    return notes + ([f"{', '.join(unsaid)} not stated"] if unsaid else [])
 
 
 def _common(entries: Sequence[Entry]) -> Comparability:

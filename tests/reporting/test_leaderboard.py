@@ -71,7 +71,7 @@ def test_what_has_no_place_stands_below_with_the_reason(make_run: Run, make_publ
     (table,) = board.tables
     assert [(row.place, row.name, row.why_not) for row in table.rows] == [
         (1, "honest", ""),
-        (None, "small", "16 of 3783 test samples"),
+        (None, "small", "partial: 16 of 3783 test samples"),
         (None, "Peeked too, ResNet-18", "selected on test"),
         (None, "peeked", "selected on test"),
     ]
@@ -186,11 +186,18 @@ def test_protocol_differences_are_footnoted_against_the_best_own_run(make_run: R
     )
     (table,) = build_leaderboard([make_run("mine", top1=80.0)], [theirs]).tables
     marked = [table.footnotes[index - 1] for index in table.rows[0].footnotes]
-    assert marked == ["pretraining is not Kinetics-400, as mine has", "34 layers"]
+    assert marked == ["pretraining Sports-1M against Kinetics-400 (mine)", "34 layers"]
     assert [table.footnotes[index - 1] for index in table.rows[1].footnotes] == ["interval: bootstrap over 707 groups"]
     silent = make_published("Silent", 70.0, protocol={"views": UNKNOWN})
     (table,) = build_leaderboard([make_run("mine", top1=80.0)], [silent]).tables
-    assert "views is not 10x1, as mine has, or it is not stated" in table.footnotes
+    assert table.footnotes[0] == "interval: bootstrap over 707 groups"
+    assert "modality, pretraining, frames, views, selection not stated" in table.footnotes
+    fewer = make_published("Fewer", 70.0, protocol={"views": "1x1", "selection": "test"})
+    (table,) = build_leaderboard([make_run("mine", top1=80.0)], [fewer]).tables
+    assert {"1 clip against 10 (mine)", "selected on test"} <= set(table.footnotes)
+    most = [make_published(name, 70.0, protocol={"frames": "16"}) for name in ("One", "Other")]
+    (table,) = build_leaderboard([], [*most, make_published("Third", 60.0, protocol={"frames": "64"})]).tables
+    assert table.footnotes == ("frames 64 against 16 (most rows)",)
 
 
 def test_a_run_that_was_not_exact_says_so(make_run: Run) -> None:

@@ -73,7 +73,9 @@ def test_what_is_not_comparable_is_told_in_words(make_run: MakeRun, make_publish
     assert found.reasons == ("split 1 against mean of 3 splits", "video level against clip level")
     assert "mean of 3 splits" in sentence(found)
     part = entry(make_run, 80.0, partial="16 of 3783 test samples")
-    assert verdict(part, target_of(85.0, None, "top1", "", "x", (), part)).reasons == ("16 of 3783 test samples",)
+    assert verdict(part, target_of(85.0, None, "top1", "", "x", (), part)).reasons == (
+        "partial: 16 of 3783 test samples",
+    )
 
 
 def test_a_target_selected_on_test_is_called_so(make_run: MakeRun, make_published: MakePublished) -> None:

@@ -1,0 +1,162 @@
+"""What one finished run left in its folder, as far as a page shows it: curves, classes, confusions, telling samples.
+
+Only the standard library is loaded, and numpy where there are scores to read. A file that is missing is told, not fatal.
+"""
+
+from __future__ import annotations
+
+import csv
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+
+from harbench.errors import RunError
+from harbench.records import Leaderboard, RunRecord
+from harbench.reporting.runs import load_class_keys, load_predictions
+
+SAMPLES = 4
+"""Best and worst samples that are shown, each."""
+_CURVE = ("epoch", "train_loss", "val_loss", "train_top1", "val_top1")
+
+
+@dataclass(frozen=True, slots=True)
+class ClassResult:
+    """One line of per_class.csv."""
+
+    key: str
+    name: str
+    samples: int
+    recall: float | None
+    ap: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredSample:
+    """One test sample with the probability that its true class was given."""
+
+    sample_id: str
+    truth: int
+    predicted: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class RunDetail:
+    """One run as a page shows it."""
+
+    record: RunRecord
+    recipe: str
+    """The resolved recipe as YAML; empty when the file is missing."""
+    command: str
+    """Repeats the run from its own recipe, in another folder of runs."""
+    curve: tuple[Mapping[str, float | None], ...] = ()
+    """Epoch, losses and top-1 of every epoch."""
+    classes: tuple[ClassResult, ...] = ()
+    """In the order of the scores."""
+    confusion: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    """(truth, prediction) -> samples, where there are any; samples without a score are in none."""
+    best: tuple[ScoredSample, ...] = ()
+    worst: tuple[ScoredSample, ...] = ()
+    missing: tuple[str, ...] = ()
+    """What the folder does not have, in words."""
+
+
+def chosen_folders(board: Leaderboard, limit: int) -> list[str]:
+    """The run folders whose details a page shows: of every data set the `limit` best placed, the best of all first."""
+    by_dataset: dict[str, dict[str, None]] = {}
+    for table in board.tables:
+        folders = by_dataset.setdefault(table.key.dataset, {})
+        folders.update(dict.fromkeys(folder for row in table.rows for folder in row.runs))
+    ranked = [list(folders)[:limit] for folders in by_dataset.values()]
+    # One of every data set in turn: where not all fit into the page, no data set goes without.
+    return [folder for same in zip_longest(*ranked) for folder in same if folder is not None]
+
+
+def load_details(root: Path, records: Iterable[RunRecord]) -> Iterator[RunDetail]:
+    """The details of finished runs under `root`, read one after the other as they are asked for."""
+    return (load_detail(root, record) for record in records)
+
+
+def load_detail(root: Path, record: RunRecord) -> RunDetail:
+    """What the folder of a finished run holds beside its record."""
+    folder, missing = root / record.folder, []
+    recipe = folder / "recipe.yaml"
+    text = recipe.read_text(encoding="utf-8") if recipe.is_file() else ""
+    lines = {name: _lines(folder / name) for name in ("train.csv", "per_class.csv")}
+    missing += [f"no {name}" for name, found in lines.items() if not found]
+    try:
+        classes, confusion, ordered = _scores(folder, record, lines["per_class.csv"])
+    except RunError as error:
+        classes, confusion, ordered = (), {}, []
+        missing.append(str(error))
+    return RunDetail(
+        record=record,
+        recipe=text,
+        command=repeat_command(root, record),
+        curve=tuple({name: _number(line.get(name)) for name in _CURVE} for line in lines["train.csv"]),
+        classes=classes,
+        confusion=confusion,
+        best=tuple(ordered[-SAMPLES:][::-1]),
+        worst=tuple(ordered[:SAMPLES]),
+        missing=tuple(missing if text else ["no recipe.yaml", *missing]),
+    )
+
+
+def repeat_command(root: Path, record: RunRecord) -> str:
+    """The command that trains a run again from its own recipe, beside the first and not over it."""
+    mark = record.folder.split("/")[1].partition("+")[2] if "/" in record.folder else ""
+    words = ["harbench", "--runs", "repeated", "run", str(root / record.folder / "recipe.yaml")]
+    words += ["--split", record.split]
+    words += ["--tag", mark] if mark else []
+    words += ["--seeds", str(record.seed + 1)] if record.seed else []
+    return shlex.join(words)
+
+
+def _lines(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with open(path, encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:  # a line that a kill cut short
+        return None
+
+
+def _scores(
+    folder: Path, record: RunRecord, lines: list[dict[str, str]]
+) -> tuple[tuple[ClassResult, ...], dict[tuple[int, int], int], list[ScoredSample]]:
+    """Classes, confusions, and the scored samples, the worst first. Raises RunError when there are no scores."""
+    import numpy as np
+
+    scores = load_predictions(folder)
+    table = scores.logits if record.protocol.averaging == "logit" else scores.probabilities
+    scored = np.flatnonzero(~np.isnan(table).any(axis=1))
+    truth, predicted = scores.targets[scored], table[scored].argmax(axis=1)
+    given = scores.probabilities[scored, truth]
+    order = np.argsort(given, kind="stable")
+    pairs, counts = np.unique(np.stack([truth, predicted]), axis=1, return_counts=True)
+    confusion = {(int(t), int(p)): int(n) for (t, p), n in zip(pairs.T, counts, strict=True)}
+    kept = [*order[:SAMPLES], *order[max(SAMPLES, len(order) - SAMPLES) :]]
+    samples = [
+        ScoredSample(scores.ids[scored[i]], int(truth[i]), int(predicted[i]), float(given[i])) for i in map(int, kept)
+    ]
+    by_key = {line["class"]: line for line in lines}
+    classes = tuple(_class_result(key, by_key.get(key, {})) for key in load_class_keys(folder))
+    return classes, confusion, samples
+
+
+def _class_result(key: str, line: Mapping[str, str]) -> ClassResult:
+    count = _number(line.get("samples"))
+    return ClassResult(
+        key=key,
+        name=line.get("name") or key,
+        samples=int(count or 0),
+        recall=_number(line.get("recall")),
+        ap=_number(line.get("ap")),
+    )
