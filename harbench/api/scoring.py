@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from harbench.records import ClassLabel, Metrics, Predictions, Sample, SplitTable
 
 OFFICIAL = "official"
+LABELS = "labels"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,19 @@ class Scoring:
     per_class: dict[str, dict[str, float | None]]
 
 
+@dataclass(frozen=True)
+class Matched:
+    """A file's predictions in the order of a split's test samples."""
+
+    table: SplitTable
+    predictions: Predictions
+    duplicates: int
+    elsewhere: int
+    unknown: tuple[str, ...]
+    classes_from: str
+    scores: str
+
+
 def score_file(
     file: Path, *, dataset: str, split: str = "", home: Path, classes_order: str = "", names: Path | None = None
 ) -> Scoring:
@@ -62,9 +76,40 @@ def score_file(
         DatasetError: a class or the samples are not named, two predictions of a sample differ, or the file's own truth
             contradicts the official one.
     """
-    from harbench.datasets.tables import load_spec, load_split
+    from harbench.datasets.tables import load_spec
     from harbench.evaluation.intervals import interval
     from harbench.evaluation.metrics import rank_of_target, score
+
+    matched = match_file(file, dataset=dataset, split=split, home=home, classes_order=classes_order, names=names)
+    table, predictions = matched.table, matched.predictions
+    metrics = score(predictions, table.classes)
+    hits = rank_of_target(predictions.probabilities, predictions.targets) < 1
+    low, high, method = interval(hits, [sample.group for sample in table.subset("test")])
+    return Scoring(
+        file=str(file),
+        dataset=table.dataset,
+        split=table.split,
+        headline=load_spec(dataset, home).headline,
+        metrics=_told(metrics, matched.scores == LABELS),
+        interval=(low, high),
+        interval_method=method,
+        samples=metrics.samples,
+        scored=metrics.scored,
+        missing=tuple(predictions.failed),
+        duplicates=matched.duplicates,
+        elsewhere=matched.elsewhere,
+        unknown=matched.unknown,
+        classes_from=matched.classes_from,
+        scores=matched.scores,
+        per_class={key: dict(values) for key, values in metrics.per_class.items()},
+    )
+
+
+def match_file(
+    file: Path, *, dataset: str, split: str = "", home: Path, classes_order: str = "", names: Path | None = None
+) -> Matched:
+    """The predictions in `file` as `score_file` scores them, from the same arguments. Raises DatasetError as it does."""
+    from harbench.datasets.tables import load_split
     from harbench.evaluation.submissions import match_samples, read_submission
 
     table, given = load_split(dataset, split, home), read_submission(file)
@@ -81,26 +126,14 @@ def score_file(
             f"{called[0]!r}, expected names as {next(iter(test))!r}. Another split?  --split"
         )
     predictions, repeated, taken_as = _predictions(given, columns, rows, table, file)
-    metrics = score(predictions, table.classes)
-    hits = rank_of_target(predictions.probabilities, predictions.targets) < 1
-    low, high, method = interval(hits, [sample.group for sample in table.subset("test")])
-    return Scoring(
-        file=str(file),
-        dataset=table.dataset,
-        split=table.split,
-        headline=load_spec(dataset, home).headline,
-        metrics=_told(metrics, given.labels_only),
-        interval=(low, high),
-        interval_method=method,
-        samples=metrics.samples,
-        scored=metrics.scored,
-        missing=tuple(predictions.failed),
+    return Matched(
+        table=table,
+        predictions=predictions,
         duplicates=repeated,
         elsewhere=sum(index is not None and row is None for index, row in zip(matched, rows, strict=True)),
         unknown=tuple(name for name, index in zip(called, matched, strict=True) if index is None),
         classes_from=source,
         scores=taken_as,
-        per_class={key: dict(values) for key, values in metrics.per_class.items()},
     )
 
 
@@ -203,7 +236,7 @@ def _predictions(
         test[row].sample_id: "its scores are not finite" if row in seen else f"no prediction in {file.name}"
         for row in np.flatnonzero(bare).tolist()
     }
-    probabilities, taken_as = (logits, "labels") if given.labels_only else _probabilities(logits)
+    probabilities, taken_as = (logits, LABELS) if given.labels_only else _probabilities(logits)
     targets = np.array([sample.target for sample in test], dtype=np.int64)
     ids = tuple(sample.sample_id for sample in test)
     found = sum(row is not None for row in rows)
