@@ -30,15 +30,21 @@ def typical(frames: int, bodies: int) -> list[list[Body]]:
     ]
 
 
-def plainly(path: Path) -> list[list[list[list[float]]]]:
-    """Line by line, one float() a field, as the readers of the field's repositories do."""
+JOINT_KEYS = ("x", "y", "z", "depthX", "depthY", "colorX", "colorY", "wx", "wy", "wz", "ww", "trackingState")
+
+
+def plainly(path: Path) -> list[list[list[dict[str, float]]]]:
+    """Line by line, a dict a joint and one float() a field, as the readers of the field's repositories do."""
     with open(path, encoding="ascii") as handle:
         frames = []
         for _ in range(int(handle.readline())):
             bodies = []
             for _ in range(int(handle.readline())):
                 handle.readline()
-                bodies.append([[float(x) for x in handle.readline().split()] for _ in range(int(handle.readline()))])
+                joints = range(int(handle.readline()))
+                bodies.append(
+                    [dict(zip(JOINT_KEYS, map(float, handle.readline().split()), strict=True)) for _ in joints]
+                )
             frames.append(bodies)
     return frames
 
@@ -59,7 +65,7 @@ def main() -> None:
             path = Path(folder) / "typical.skeleton"
             write_skeleton(path, typical(100, bodies))
             ours = [[body.joints.tolist() for body in frame] for frame in read_skeleton(path)]
-            assert ours == plainly(path)
+            assert ours == [[[[*joint.values()] for joint in body] for body in frame] for frame in plainly(path)]
             fast, plain = best(read_skeleton, path), best(plainly, path)
             print(f"100 frames, {bodies} bodies: {fast:.1f} ms, plain {plain:.1f} ms, ratio {plain / fast:.1f}")
         start = time.perf_counter()
