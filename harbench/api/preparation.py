@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from harbench import places
 from harbench.errors import CacheError, DatasetError, MediaError
-from harbench.records import Archive, CacheReport, DatasetSpec, SplitTable, Track, silent
+from harbench.records import Archive, DatasetSpec, MediaMatch, SplitTable, Track, silent
 
 if TYPE_CHECKING:
+    from harbench.frames.decode import Decoder
     from harbench.ingest.own import OwnOptions
     from harbench.ingest.transfer import FetchConfig
     from harbench.recipe import CacheConfig
@@ -108,61 +109,102 @@ def prepare(
     becomes the data set `own.name`. Rerunning is a no-op; killing it anywhere loses no finished work.
 
     Raises:
-        MediaError: media are missing and `allow_missing` is false; the message says which and how to get them. There is
-            no such decoder here.
+        MediaError: media are missing and `allow_missing` is false; or there is no such decoder here.
         DownloadError: an archive could not be fetched. ArchiveError: one is damaged, hostile or not the known one.
         CacheError: the disk is too small for the cache, or full.
     """
-    from harbench.api.inputs import warn_of_cut_ranges
-    from harbench.api.owndata import adopt, refuse_nameless
-    from harbench.api.recording import record_media
     from harbench.datasets.tables import expand_splits, load_spec, load_split
-    from harbench.frames.cache import open_cache
     from harbench.frames.decoders import choose_decoder
-    from harbench.ingest.download import fetched_archives
-    from harbench.ingest.local import ingest_local, pose_files
+    from harbench.ingest.local import ingest_local
     from harbench.ingest.transfer import FetchConfig
 
     started = time.monotonic()
-    choose_decoder(decoder)  # told before anything is fetched
-    notes: tuple[str, ...] = ()
-    if own is None:
-        refuse_nameless(name, home)
-    else:
-        archives, notes = adopt(Path(name), own, home)
-        name = own.name
+    reads = choose_decoder(decoder)  # told before anything is fetched
+    name, archives, notes = _adopted(name, own, home, archives)
     spec = load_spec(name, home)
-    chosen = tuple(expand_splits(spec, split, home))
-    tables = [load_split(name, each, home) for each in chosen]
-    stream = stream or ("pose" if spec.modality == "pose" else "rgb")
-    wanted = _wanted(tables, classes, limit)
+    tables = tuple(load_split(name, each, home) for each in expand_splits(spec, split, home))
     cache = cache_config(spec, stream=stream, encoding=encoding, flow=flow, quality=quality, short_side=short_side)
-    folder = places.cache_folder(home, name, cache.name)
     fetch = FetchConfig(insecure=insecure, limit_rate=limit_rate, accept_hash=accept_hash, urls=tuple(urls))
-    mine = _of_shard(spec, home, wanted, shard)
+    wanted = _wanted(tables, classes, limit)
+    job = _Job(spec, tables, home, wanted, _of_shard(spec, home, wanted, shard), fetch, cache, reads, workers, track)
     if dry_run:
-        local = own is not None or bool(source or archives)
-        plan = _plan(spec, chosen, wanted, cache, folder, home, fetch, local=local, workers=workers)
-        return replace(plan, notes=notes)
+        return replace(_plan(job, local=own is not None or bool(source or archives)), notes=notes)
     match = ingest_local(
         spec, tables, home, wanted=wanted, source=source, archives=archives, fetch=fetch, allow_missing=allow_missing,
         workers=workers, track=track,
     )  # fmt: skip
-    present = {media: match.present[media] for media in wanted if media in match.present}
-    if stream == "pose":
-        present, _ = pose_files(spec, present)
-    missing = tuple(media for media in wanted if media not in present)
+    return replace(_cached(job, match, allow_missing), seconds=time.monotonic() - started, notes=notes)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One preparation, resolved."""
+
+    spec: DatasetSpec
+    tables: tuple[SplitTable, ...]
+    home: Path
+    wanted: tuple[str, ...]
+    """Media of these splits, in official order."""
+    mine: tuple[str, ...]
+    """Those of them that this process caches."""
+    fetch: FetchConfig
+    cache: CacheConfig
+    reads: Decoder
+    """Of videos."""
+    workers: int
+    track: Track
+
+    @property
+    def folder(self) -> Path:
+        """Where the cache lies."""
+        return places.cache_folder(self.home, self.spec.name, self.cache.name)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(table.split for table in self.tables)
+
+
+def _adopted(
+    name: str, own: OwnOptions | None, home: Path, archives: Sequence[Path]
+) -> tuple[str, Sequence[Path], tuple[str, ...]]:
+    """The data set's name, its archives, and notes: of a user's folder, once it is a data set."""
+    from harbench.api.owndata import adopt, refuse_nameless
+
+    if own is None:
+        refuse_nameless(name, home)
+        return name, archives, ()
+    return own.name, *adopt(Path(name), own, home)
+
+
+def _cached(job: _Job, match: MediaMatch, allow_missing: bool) -> PrepareReport:
+    """Cache the media that were found, and write down what they are.
+
+    Raises MediaError when some are missing that may not be.
+    """
+    from harbench.api.inputs import warn_of_cut_ranges
+    from harbench.api.recording import record_media
+    from harbench.frames.cache import build_cache, open_cache
+    from harbench.ingest.download import fetched_archives
+    from harbench.ingest.local import pose_files
+
+    spec, home, folder = job.spec, job.home, job.folder
+    present: Mapping[str, Path] = {media: match.present[media] for media in job.wanted if media in match.present}
+    if job.cache.stream == "pose":
+        present = pose_files(spec, present)
+    missing = tuple(media for media in job.wanted if media not in present)
     if missing and not allow_missing:
-        raise MediaError(_missing_message(spec, chosen, wanted, missing))
-    mine_here = {media: present[media] for media in mine if media in present}
-    report = _cache(spec, mine_here, cache, folder, home, workers, track, decoder)
-    record_media(spec, home, mine_here, folder, report, track)
+        raise MediaError(_missing_message(spec, job.splits, job.wanted, missing))
+    mine = {media: present[media] for media in job.mine if media in present}
+    order = official_order(spec, home)
+    report = build_cache(mine, folder, job.cache, order=order, workers=job.workers, decoder=job.reads, track=job.track)
+    record_media(spec, home, mine, folder, report, job.track)
     if report.done or report.reused:
-        warn_of_cut_ranges((sample for table in tables for sample in table.samples), open_cache(folder))
+        warn_of_cut_ranges((sample for table in job.tables for sample in table.samples), open_cache(folder))
     return PrepareReport(
-        dataset=name,
-        splits=chosen,
-        media=len(wanted),
+        dataset=spec.name,
+        splits=job.splits,
+        media=len(job.wanted),
         present=len(present),
         missing=missing,
         extra=len(match.extra),
@@ -171,28 +213,27 @@ def prepare(
         reused=len(report.reused),
         failed=report.failed,
         fetch=(),
-        fetched=tuple(map(str, fetched_archives(places.archives_folder(home, name)))) if not missing else (),
+        fetched=tuple(map(str, fetched_archives(places.archives_folder(home, spec.name)))) if not missing else (),
         free_bytes=free_bytes(home),
         cache=str(folder),
         cache_bytes=_size(folder),
         boxes=_boxes_here(spec, home),
-        seconds=time.monotonic() - started,
+        seconds=0.0,
         next=_next(spec, bool(missing)),
-        notes=notes,
     )
 
 
 def cache_config(
     spec: DatasetSpec, *, stream: str, encoding: str, flow: str, quality: int, short_side: int | str | None
 ) -> CacheConfig:
-    """The cache that the options ask for. Default short side: 128 for video, native for stills."""
+    """The cache that the options ask for. Default: the stream that the media are; 128 pixels for video, stills native."""
     from pydantic import ValidationError
 
     from harbench.recipe import CacheConfig
 
     default = "native" if spec.modality == "image" else 128
     values = {
-        "stream": stream,
+        "stream": stream or ("pose" if spec.modality == "pose" else "rgb"),
         "encoding": encoding,
         "flow": flow,
         "quality": quality,
@@ -223,47 +264,18 @@ def _wanted(tables: Sequence[SplitTable], classes: Sequence[str], limit: int | N
     return tuple(dict.fromkeys(media))[:limit]
 
 
-def _cache(
-    spec: DatasetSpec,
-    present: Mapping[str, Path],
-    cache: CacheConfig,
-    folder: Path,
-    home: Path,
-    workers: int,
-    track: Track,
-    decoder: str,
-) -> CacheReport:
-    from harbench.frames.cache import build_cache
-    from harbench.frames.decoders import choose_decoder
-
-    order = official_order(spec, home)
-    return build_cache(
-        present, folder, cache, order=order, workers=workers, decoder=choose_decoder(decoder), track=track
-    )
-
-
-def _plan(
-    spec: DatasetSpec,
-    chosen: tuple[str, ...],
-    wanted: tuple[str, ...],
-    cache: CacheConfig,
-    folder: Path,
-    home: Path,
-    fetch: FetchConfig,
-    *,
-    local: bool,
-    workers: int,
-) -> PrepareReport:
+def _plan(job: _Job, *, local: bool) -> PrepareReport:
     """What a dry run says: what is there already, what would be fetched, and how big the cache gets. Asks no server."""
     from harbench.api.recording import known_failures
     from harbench.frames.cache import estimate_cache_bytes, estimate_cache_seconds
 
+    spec, home, wanted, cache = job.spec, job.home, job.wanted, job.cache
     media = places.media_folder(home, spec.name)
     here = {name for name in wanted if (media / name).exists()}
     fetched = not local and not spec.rendered and len(here) < len(wanted)
     return PrepareReport(
         dataset=spec.name,
-        splits=chosen,
+        splits=job.splits,
         media=len(wanted),
         present=len(here),
         missing=tuple(name for name in wanted if name not in here),
@@ -272,13 +284,13 @@ def _plan(
         cached=0,
         reused=0,
         failed={media: why for media, why in known_failures(home, spec.name, cache.name).items() if media in wanted},
-        fetch=_fetch_plan(spec, home, fetch) if fetched else (),
+        fetch=_fetch_plan(spec, home, job.fetch) if fetched else (),
         fetched=(),
         free_bytes=free_bytes(home),
-        cache=str(folder),
+        cache=str(job.folder),
         cache_bytes=estimate_cache_bytes(len(wanted), cache, unit=spec.unit),
         boxes=_boxes_here(spec, home),
-        seconds=estimate_cache_seconds(len(wanted), cache, unit=spec.unit, workers=workers),
+        seconds=estimate_cache_seconds(len(wanted), cache, unit=spec.unit, workers=job.workers),
         next="the same command without --dry-run",
     )
 

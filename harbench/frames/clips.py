@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import groupby, islice
+from itertools import groupby
 from typing import Any
 
 import cv2
@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 from harbench.errors import HarbenchError, MediaError, RunError
 from harbench.frames.sampling import clip_indices
 from harbench.frames.skeletons import check_joints, eval_joints, train_joints
-from harbench.frames.transforms import Box, crop_box, draw, eval_clip, train_clip
+from harbench.frames.transforms import Box, Draw, crop_box, draw, eval_clip, train_clip
 from harbench.recipe import EvalConfig, InputConfig
 from harbench.records import Clip, FrameCache, Sample
 
@@ -34,6 +34,8 @@ Key = tuple[int, int, int, int]
 """epoch, position in the epoch, row of the data set, view of the sample."""
 Keys = npt.NDArray[np.int64]
 """`[n, 4]`, one Key a line."""
+Views = tuple[npt.NDArray[Any], npt.NDArray[Any] | None]
+"""Frames, and the joints beside them where pictures come with poses."""
 Reorder = Callable[[npt.NDArray[np.int64], np.random.Generator], npt.NDArray[np.int64]]
 """Frame numbers of a clip, `[T]`, in the order in which they are read instead."""
 
@@ -60,6 +62,8 @@ class Batch:
     """`[B]`: the view of that sample."""
     failed: Mapping[int, str] = field(default_factory=dict)
     """Row -> why a view of it could not be made. Only in evaluation: training stops."""
+    poses: torch.Tensor | None = None
+    """`[B, ...]` of `Clip.poses`, for `input.with_pose`."""
 
 
 def generator(*parts: object) -> np.random.Generator:
@@ -101,8 +105,12 @@ class ClipDataset(Dataset[Clip]):
         train: bool,
         eval: EvalConfig | None = None,
         boxes: Mapping[str, Box] | None = None,
+        poses: FrameCache | None = None,
     ) -> None:
         """`boxes` (media -> fractions) crops every frame to the person; None leaves frames whole.
+
+        `poses` is the pose cache of the same media: every picture then comes with the joints of its frame, flipped with
+        it. Where a crop lies is nothing to them: they are centred and scaled by themselves.
 
         Raises:
             RecipeError: `config` asks for something that the joints of these media cannot do.
@@ -110,7 +118,7 @@ class ClipDataset(Dataset[Clip]):
         self.train = train
         self.eval = eval or EvalConfig()
         self.targets = np.array([row.target for row in rows], dtype=np.int64)
-        self._cache, self._config, self._seed = cache, config, seed
+        self._cache, self._poses, self._config, self._seed = cache, poses, config, seed
         self._ids = np.array([row.sample_id for row in rows], dtype=StringDType())
         self._media = np.array([row.media for row in rows], dtype=StringDType())
         self._start = np.array([row.start or 0 for row in rows], dtype=np.int64)
@@ -119,9 +127,10 @@ class ClipDataset(Dataset[Clip]):
         self._boxes: npt.NDArray[np.float64] | None = None
         if boxes is not None:
             self._boxes = np.array([boxes.get(row.media, (np.nan,) * 4) for row in rows]).reshape(-1, 4)
-        first = next((row.media for row in rows if row.media in cache), None)
+        seen = cache if poses is None else poses
+        first = next((row.media for row in rows if row.media in seen), None)
         if train and first is not None:
-            frames = cache.read(first, np.zeros(1, np.int64))
+            frames = seen.read(first, np.zeros(1, np.int64))
             if frames.dtype != np.uint8:
                 check_joints(frames.shape, config)
 
@@ -151,15 +160,16 @@ class ClipDataset(Dataset[Clip]):
             MediaError: it cannot be made; the message names the sample.
         """
         try:
-            frames = self._view(key, self._read(key))
+            frames, joints = self._view(key, self._read(key))
         except HarbenchError as error:
             raise MediaError(f"sample {self._ids[key[2]]} cannot be read: {error}") from error
         clip = torch.from_numpy(np.array(frames, order="C"))
-        return Clip(str(self._ids[key[2]]), int(self.targets[key[2]]), key[3], clip)
+        poses = None if joints is None else torch.from_numpy(joints)
+        return Clip(str(self._ids[key[2]]), int(self.targets[key[2]]), key[3], clip, poses)
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """The views that can be made, and why the others cannot. Spatial crops share what was read."""
-        made: list[tuple[Key, npt.NDArray[Any]]] = []
+        made: list[tuple[Key, Views]] = []
         failed: dict[int, str] = {}
         for _, same in groupby(keys, lambda key: (key[0], key[2], self._clip_of(key))):
             crops = list(same)
@@ -170,11 +180,14 @@ class ClipDataset(Dataset[Clip]):
                 failed[crops[0][2]] = str(error)
         rows = np.array([key[2] for key, _ in made], dtype=np.int64)
         return Batch(
-            frames=_stack([frames for _, frames in made]),
+            frames=_stack([frames for _, (frames, _) in made]),
             targets=torch.from_numpy(self.targets[rows]),
             rows=rows,
             views=np.array([key[3] for key, _ in made], dtype=np.int64),
             failed=failed,
+            poses=_stack([joints for _, (_, joints) in made if joints is not None])
+            if self._poses is not None
+            else None,
         )
 
     def _clip_of(self, key: Key) -> int:
@@ -184,49 +197,54 @@ class ClipDataset(Dataset[Clip]):
         """Time and space have generators of their own: another way of sampling leaves the augmentation as it was."""
         return generator(self._seed, key[0], self._ids[key[2]], key[3], purpose)
 
-    def _read(self, key: Key) -> npt.NDArray[Any]:
-        """The stored frames of a temporal clip, `[T, ...]`."""
+    def _read(self, key: Key) -> Views:
+        """The stored frames of a temporal clip, `[T, ...]`, and the joints of the same frames, `[T, M, V, C]`."""
         row, media = key[2], str(self._media[key[2]])
         info = self._cache.info(media)
-        start, end = int(self._start[row]), min(int(self._end[row]), info.frames)
+        frames = info.frames if self._poses is None else min(info.frames, self._poses.info(media).frames)
+        start, end = int(self._start[row]), min(int(self._end[row]), frames)
         if start >= end:
-            raise MediaError(f"{media}: the sample begins at frame {start}, but only {info.frames} frames were decoded")
+            raise MediaError(f"{media}: the sample begins at frame {start}, but only {frames} frames were decoded")
         num_clips, rng = 1 if self.train else self.eval.clips, self._generator(key, "time")
         clips = clip_indices(end - start, info.fps, self._config.clip, num_clips=num_clips, train=self.train, rng=rng)
         indices = start + clips[self._clip_of(key)]
-        return self._cache.read(media, self._order(indices, self._generator(key, "order")) if self._order else indices)
+        if self._order is not None:
+            indices = self._order(indices, self._generator(key, "order"))
+        read = self._cache.read(media, indices)
+        joints = None if self._poses is None else self._poses.read(media, indices)
+        if not self.train and not _found(read if joints is None else joints):
+            cache = self._cache if self._poses is None else self._poses
+            if not _found(cache.read(media, np.arange(start, end))):  # else somebody is seen in other frames
+                raise MediaError(f"{media}: no pose found")
+        return read, joints
 
-    def _view(self, key: Key, source: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The model's input of one view: uint8 `[C, T, H, W]` or float32 `[C, T, V, M]`."""
-        rng = self._generator(key, "space")
+    def _view(self, key: Key, read: Views) -> Views:
+        """The model's input of one view: uint8 `[C, T, H, W]` or float32 `[C, T, V, M]`, and the latter beside the former."""
+        (source, joints), rng = read, self._generator(key, "space")
+        drawn = draw(rng)
         if source.dtype != np.uint8:
-            return (
-                train_joints(source, self._config, draw(rng), rng) if self.train else eval_joints(source, self._config)
-            )
+            return self._joints(source, drawn, rng), None
         if self._boxes is not None:
             left, top, right, bottom = self._boxes[key[2]].tolist()
             if np.isnan(left):
                 raise MediaError(f"{self._media[key[2]]}: no person box is known")
             source = crop_box(source, (left, top, right, bottom))
         if self.train:
-            clip = train_clip(source, self._config, draw(rng))
+            clip = train_clip(source, self._config, drawn)
         else:
             crops = self.eval.crops
             clip = eval_clip(source, self._config, crop=key[3] % crops, crops=crops)
-        return clip.transpose(3, 0, 1, 2)
+        return clip.transpose(3, 0, 1, 2), None if joints is None else self._joints(joints, drawn, rng)
 
-
-def load_batches(dataset: ClipDataset, keys: Iterable[Key], batch_size: int, workers: int = 0) -> Iterator[Batch]:
-    """Batches of consecutive keys; a batch ends with its epoch. Otherwise as `load_each`."""
-    yield from load_each(dataset, _batches(keys, batch_size), workers)
+    def _joints(self, joints: npt.NDArray[Any], drawn: Draw, rng: np.random.Generator) -> npt.NDArray[Any]:
+        return train_joints(joints, self._config, drawn, rng) if self.train else eval_joints(joints, self._config)
 
 
 def load_each(dataset: ClipDataset, batches: Iterable[Sequence[Key]], workers: int = 0) -> Iterator[Batch]:
     """A batch for each list of keys, also for an empty one.
 
     Workers start once for all `batches`, which are taken lazily: hand in those of many epochs in a row and short
-    epochs pay for no start. `workers=0` loads in this process; results are
-    the same.
+    epochs pay for no start. `workers=0` loads in this process; results are the same.
 
     Raises:
         MediaError: a sample of a training data set cannot be read. In evaluation `Batch.failed` says so.
@@ -265,6 +283,14 @@ def _alive(loader: Iterable[Batch], workers: int) -> Iterator[Batch]:
         ) from None
 
 
+def model_inputs(
+    batch: Batch, device: torch.device, normalize: Callable[[torch.Tensor], torch.Tensor], part: slice = slice(None)
+) -> tuple[torch.Tensor, ...]:
+    """What a model is called with for a part of a batch: normalised frames, and the joints beside them if there are any."""
+    frames = normalize(batch.frames[part].to(device))
+    return (frames,) if batch.poses is None else (frames, batch.poses[part].to(device))
+
+
 def normalize(frames: torch.Tensor, config: InputConfig) -> torch.Tensor:
     """Model input, float32 `[B, 3, T, H, W]` on the same device, from uint8 `[B, C, T, H, W]`.
 
@@ -280,17 +306,16 @@ def normalize(frames: torch.Tensor, config: InputConfig) -> torch.Tensor:
     return values.mul_(1 / (255 * std)).sub_(mean / std)
 
 
+def _found(frames: npt.NDArray[Any]) -> bool:
+    """Whether there is somebody among the joints; pictures are never asked."""
+    return frames.dtype == np.uint8 or bool(np.nan_to_num(frames).any())
+
+
 def _stack(views: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
     """`[B, ...]`, contiguous: left alone, `np.stack` keeps channels last in memory, which is slow to normalise."""
     if not views:
         return torch.empty(0)
     return torch.from_numpy(np.stack(views, out=np.empty((len(views), *views[0].shape), views[0].dtype)))
-
-
-def _batches(keys: Iterable[Key], size: int) -> Iterator[list[Key]]:
-    for _, epoch in groupby(keys, lambda key: int(key[0])):
-        while batch := [(int(e), int(position), int(row), int(view)) for e, position, row, view in islice(epoch, size)]:
-            yield batch
 
 
 def _as_is(batch: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from harbench import places
@@ -130,19 +130,15 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*") if path.is_dir() and not path.name.startswith("."))
 
 
-def pose_files(spec: DatasetSpec, present: dict[str, Path]) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """The pose file of each media (itself, or its neighbour with `pose_suffix`), and the media that have none."""
+def pose_files(spec: DatasetSpec, present: Mapping[str, Path]) -> dict[str, Path]:
+    """The pose file of each media that has one: itself, or its neighbour with `pose_suffix`."""
     if spec.modality == "pose":
-        return present, ()
+        return dict(present)
     if not spec.pose_suffix:
         raise MediaError(f"{spec.title} carries no poses; prepare it with --stream rgb")
-    files = {}
-    for media, path in present.items():
-        original = path.resolve()
-        neighbour = original.with_name(original.stem + spec.pose_suffix)
-        if neighbour.is_file():
-            files[media] = neighbour
-    return files, tuple(media for media in present if media not in files)
+    originals = {media: path.resolve() for media, path in present.items()}
+    neighbours = {media: path.with_name(path.stem + spec.pose_suffix) for media, path in originals.items()}
+    return {media: path for media, path in neighbours.items() if path.is_file()}
 
 
 def _archives_in(spec: DatasetSpec, source: Path | None) -> list[Path]:

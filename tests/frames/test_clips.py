@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import tracemalloc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, count
+from itertools import chain, count, groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ from harbench.errors import MediaError, RecipeError
 from harbench.frames.clips import (
     Batch,
     ClipDataset,
+    Key,
     evaluation_keys,
     generator,
-    load_batches,
+    load_each,
     normalize,
     training_keys,
 )
@@ -175,22 +176,33 @@ def test_poses() -> None:
 
 
 # -------------------------------------------------------------------------------------------------------------- loader
+def loaded(data: ClipDataset, keys: Iterable[Any], size: int, workers: int = 0) -> Iterator[Batch]:
+    """Batches of consecutive keys; a batch ends with its epoch."""
+
+    def batches() -> Iterator[list[Key]]:
+        for _, epoch in groupby(keys, lambda key: int(key[0])):
+            while batch := [tuple(key.tolist()) for key in islice(epoch, size)]:
+                yield batch
+
+    return load_each(data, batches(), workers)
+
+
 @pytest.mark.parametrize("train", [True, False])
 def test_the_number_of_workers_changes_nothing(train: bool) -> None:
     data = dataset(train=train, broken=() if train else (2,))
     epochs = [training_keys(7, epoch, 5) if train else evaluation_keys(7, 9) for epoch in range(2)]
     keys = np.concatenate(epochs)
-    alone = as_bytes(load_batches(data, keys, 4, workers=0))
+    alone = as_bytes(loaded(data, keys, 4, workers=0))
     for workers in (1, 2):
-        assert as_bytes(load_batches(data, keys, 4, workers=workers)) == alone
+        assert as_bytes(loaded(data, keys, 4, workers=workers)) == alone
     assert [len(rows) for _, _, rows, _, _ in alone] == [4, 3, 4, 3] if train else sum(len(b[2]) for b in alone) == 108
 
 
 def test_batches_hold_what_their_clips_hold_in_order() -> None:
     data, keys = dataset(train=False), evaluation_keys(7, 9)
-    batches = list(load_batches(data, keys, 5))
+    batches = list(loaded(data, keys, 5))
     assert all(batch.frames.is_contiguous() for batch in batches)
-    clips = [data[tuple(key)] for key in keys.tolist()]  # type: ignore[index]
+    clips = [data[tuple(key)] for key in keys.tolist()]
     assert torch.equal(torch.cat([batch.frames for batch in batches]), torch.stack([clip.frames for clip in clips]))
     assert torch.cat([batch.targets for batch in batches]).tolist() == [clip.target for clip in clips]
     assert np.concatenate([batch.views for batch in batches]).tolist() == [clip.view for clip in clips]
@@ -199,22 +211,22 @@ def test_batches_hold_what_their_clips_hold_in_order() -> None:
 def test_a_batch_ends_with_its_epoch_and_a_resumed_epoch_is_a_slice() -> None:
     data = dataset()
     keys = [training_keys(7, epoch, 5) for epoch in range(3)]
-    whole = as_bytes(load_batches(data, chain.from_iterable(keys), 3))
+    whole = as_bytes(loaded(data, chain.from_iterable(keys), 3))
     assert [len(rows) for _, _, rows, _, _ in whole] == [3, 3, 1] * 3
-    resumed = as_bytes(load_batches(data, chain(keys[1][2 * 3 :], keys[2]), 3))
+    resumed = as_bytes(loaded(data, chain(keys[1][2 * 3 :], keys[2]), 3))
     assert resumed == whole[5:]
 
 
 def test_keys_are_taken_lazily() -> None:
     endless = chain.from_iterable(training_keys(7, epoch, 5) for epoch in iter(int, 1))
-    batches = load_batches(dataset(), endless, 3, workers=1)
+    batches = loaded(dataset(), endless, 3, workers=1)
     assert len(next(batches).rows) == 3
     batches.close()  # type: ignore[attr-defined]
 
 
 def test_loading_leaves_the_global_generators_alone() -> None:
-    before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index,union-attr]
-    list(load_batches(dataset(), training_keys(7, 0, 5), 3))
+    before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]
+    list(loaded(dataset(), training_keys(7, 0, 5), 3))
     assert torch.equal(torch.random.get_rng_state(), before[0])
     np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # type: ignore[index]
 
@@ -222,7 +234,7 @@ def test_loading_leaves_the_global_generators_alone() -> None:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_evaluation_collects_what_cannot_be_read(workers: int) -> None:
     data = dataset(train=False, broken=(1, 4))
-    batches = list(load_batches(data, evaluation_keys(7, 9), 6, workers))
+    batches = list(loaded(data, evaluation_keys(7, 9), 6, workers))
     assert {row for batch in batches for row in batch.failed} == {1, 4}
     assert {reason for batch in batches for reason in batch.failed.values()} == {
         "a/s1.avi: JPEG of frame 3 is cut off", "a/s4.avi: JPEG of frame 3 is cut off"
@@ -238,7 +250,7 @@ def test_training_stops_at_what_cannot_be_read_without_a_traceback(workers: int)
     with pytest.raises(
         MediaError, match=r"^training needs every sample, and a/s3 cannot be read: a/s3.avi: JPEG .* off$"
     ):
-        list(load_batches(data, training_keys(7, 0, 5), 3, workers))
+        list(loaded(data, training_keys(7, 0, 5), 3, workers))
     with pytest.raises(MediaError, match="sample a/s3 cannot be read"):
         data[0, 0, 3, 0]
 
@@ -253,7 +265,7 @@ def test_workers_survive_a_parent_that_used_opencv_s_threads() -> None:
     try:
         cv2.setNumThreads(4)
         cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (0, 0), 9)
-        assert len(list(load_batches(dataset(), training_keys(7, 0, 5), 3, workers=2))) == 3
+        assert len(list(loaded(dataset(), training_keys(7, 0, 5), 3, workers=2))) == 3
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
@@ -293,7 +305,7 @@ def private_growth(rows: list[Sample], log: Path) -> int:
     data = ClipDataset(rows, MeasuringCache(log), config(), seed=0, train=True)
     log.unlink(missing_ok=True)
     keys = training_keys(len(rows), 0, 0)[:1000]
-    for _ in load_batches(data, keys, 50, workers=1):
+    for _ in loaded(data, keys, 50, workers=1):
         pass
     readings = [line.split() for line in log.read_text().splitlines()]
     assert {pid for pid, _ in readings} != {str(os.getpid())}

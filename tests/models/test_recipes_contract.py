@@ -6,6 +6,7 @@ At the smallest legal size by default, at the recipe's own with `HARBENCH_CONTRA
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from tiny_models import NEEDS, TINY_ARGS, tiny
 from torch.nn import functional as F
 
 from harbench.datasets.tables import load_spec
-from harbench.frames.clips import ClipDataset, evaluation_keys, load_batches, normalize, training_keys
+from harbench.frames.clips import Batch, ClipDataset, evaluation_keys, load_each, model_inputs, normalize, training_keys
 from harbench.models.build import build_model
 from harbench.recipe import EvalConfig, Recipe, load_recipe
 from harbench.records import MediaInfo, Sample
@@ -78,24 +79,28 @@ def test_one_step_and_one_view(path: Path, tmp_path: Path) -> None:
     else:
         side = recipe.input.size * 8 // 7 + 1
         cache = Noise((side, side, 2 if recipe.data.cache.stream == "flow" else 3), np.uint8)
+    beside = Noise((recipe.input.bodies, *spec.pose_shape[::-1]), np.float32) if recipe.input.with_pose else None
     rows = [Sample(f"s{i}", i % CLASSES, f"g{i}", "train", f"m{i}") for i in range(2)]
     torch.manual_seed(0)
     model = build_model(recipe.model.model_copy(update={"weights": None, "init_from": None}), CLASSES)
     before = [parameter.detach().clone() for parameter in model.parameters()]
 
-    train = ClipDataset(rows, cache, recipe.input, seed=0, train=True)
-    batch = next(load_batches(train, training_keys(2, 0, 0), 2))
+    def inputs(batch: Batch) -> tuple[torch.Tensor, ...]:
+        return model_inputs(batch, torch.device("cpu"), partial(normalize, config=recipe.input))
+
+    train = ClipDataset(rows, cache, recipe.input, seed=0, train=True, poses=beside)
+    batch = next(load_each(train, [training_keys(2, 0, 0).tolist()]))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    loss = F.cross_entropy(model.train()(normalize(batch.frames, recipe.input)), batch.targets)
+    loss = F.cross_entropy(model.train()(*inputs(batch)), batch.targets)
     loss.backward()
     optimizer.step()
     assert loss.isfinite()
     assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
     views = EvalConfig(clips=recipe.eval.clips)
-    test = ClipDataset(rows[:1], cache, recipe.input, seed=0, train=False, eval=views)
-    view = next(load_batches(test, evaluation_keys(1, test.views)[:1], 1))
+    test = ClipDataset(rows[:1], cache, recipe.input, seed=0, train=False, eval=views, poses=beside)
+    view = next(load_each(test, [evaluation_keys(1, test.views)[:1].tolist()]))
     with torch.inference_mode():
-        logits = model.eval()(normalize(view.frames, recipe.input))
+        logits = model.eval()(*inputs(view))
     assert logits.shape == (1, CLASSES)
     assert logits.isfinite().all()
