@@ -14,6 +14,7 @@ from toys import toy_videos
 COMMANDS = (
     "check",
     "compare",
+    "explain",
     "convert",
     "datasets",
     "prepare",

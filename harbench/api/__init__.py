@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from harbench.api.comparing import ComparisonReport, compare, comparison_text
     from harbench.api.converting import Conversion, convert, convert_from
     from harbench.api.evaluating import Evaluation, evaluate, evaluation_text
+    from harbench.api.explaining import Explanation, explain, explain_file, explanation_text
     from harbench.api.owndata import OwnOptions
     from harbench.api.preparation import PrepareReport, prepare
     from harbench.api.probing import Probe, probe, probe_text
     from harbench.api.processes import follows, launch, launched
+    from harbench.api.queueing import queue
     from harbench.api.reports import ReportResult, report
     from harbench.api.running import run, run_text
     from harbench.api.scoring import Scoring, score_file, scoring_text
@@ -35,10 +37,12 @@ _MODULES = {
     "comparing": ("ComparisonReport", "compare", "comparison_text"),
     "converting": ("Conversion", "convert", "convert_from"),
     "evaluating": ("Evaluation", "evaluate", "evaluation_text"),
+    "explaining": ("Explanation", "explain", "explain_file", "explanation_text"),
     "owndata": ("OwnOptions",),
     "preparation": ("PrepareReport", "prepare"),
     "probing": ("Probe", "probe", "probe_text"),
     "processes": ("follows", "launch", "launched"),
+    "queueing": ("queue",),
     "reports": ("ReportResult", "report"),
     "running": ("run", "run_text"),
     "scoring": ("Scoring", "score_file", "scoring_text"),
@@ -55,6 +59,7 @@ __all__ = [
     "DatasetStatus",
     "DoctorReport",
     "Evaluation",
+    "Explanation",
     "GridResult",
     "OwnOptions",
     "PrepareReport",
@@ -78,6 +83,9 @@ __all__ = [
     "doctor",
     "evaluate",
     "evaluation_text",
+    "explain",
+    "explain_file",
+    "explanation_text",
     "follows",
     "grid",
     "launch",
@@ -85,6 +93,7 @@ __all__ = [
     "prepare",
     "probe",
     "probe_text",
+    "queue",
     "recipe_schema",
     "recipe_text",
     "recipes",

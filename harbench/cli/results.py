@@ -1,4 +1,4 @@
-"""Commands about results: report, check, compare, score, probe."""
+"""Commands about results: report, check, compare, explain, score, probe, features."""
 
 from __future__ import annotations
 
@@ -67,6 +67,34 @@ def compare(
     settings = settings_of(context)
     result = api.compare(a, others, home=settings.home, runs=settings.runs)
     show(result, api.comparison_text, as_json)
+
+
+@app.command()
+def explain(
+    context: typer.Context,
+    subject: Annotated[Path, typer.Argument(metavar="RUN|FILE", help="A run folder, or predictions as `score` takes.")],
+    dataset: Annotated[str, typer.Option(help="Of a FILE: the data set that was predicted.")] = "",
+    split: Annotated[str, typer.Option(help="Of a FILE: official split; the first one if left out.")] = "",
+    classes_order: Annotated[
+        str, typer.Option(metavar="FILE", help="Class names in the order of the scores, one a line; or 'official'.")
+    ] = "",
+    names: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Samples in the order of the predictions, one a line.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Which usual causes could account for a number that is too low. Trains nothing; what it finds is never a result."""
+    from harbench import console
+
+    with tracked(context) as (settings, track):
+        if dataset:
+            result = api.explain_file(
+                subject, dataset=dataset, split=split, home=settings.home, classes_order=classes_order, names=names
+            )
+        else:
+            result = api.explain(subject, home=settings.home, runs=settings.runs, device=device, track=track)
+    print_json(result) if as_json else console.say(api.explanation_text(result))
 
 
 @app.command()
