@@ -70,6 +70,14 @@ def test_ten_mistakes_get_ten_lines(tmp_path: Path) -> None:
         ({"train": {"unfreeze_epoch": 2}}, "nothing is frozen"),
         ({"train": {"optimizer": {"name": "adamw", "nesterov": True}}}, "name: sgd"),
         ({"train": {"cutmix": 1.0}, "data": {"dataset": "ucf101", "cache": {"stream": "pose"}}}, "cutmix"),
+        ({"input": {**GOOD["input"], "with_pose": True}, "train": {"mixup": 0.2}}, "joints cannot be blended"),
+        (
+            {
+                "input": {**GOOD["input"], "with_pose": True},
+                "data": {"dataset": "ucf101", "cache": {"stream": "pose"}},
+            },
+            "joints beside pictures",
+        ),
         ({"data": {"dataset": "ucf101", "train_subset": {}}}, "exactly one of fraction and n"),
     ],
 )

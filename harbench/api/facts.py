@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -26,7 +27,8 @@ def key_of(inputs: Inputs) -> Comparability:
     total = inputs.official_classes
     classes = f"{total} classes" if len(table.classes) == total else f"{len(table.classes)} of {total} classes"
     clip = recipe.input.clip
-    given = "boxes" if recipe.data.boxes else "poses" if recipe.data.cache.stream == "pose" else "none"
+    pose = recipe.data.cache.stream == "pose" or recipe.input.with_pose
+    given = " and ".join(["boxes"] * recipe.data.boxes + ["poses"] * pose) or "none"
     return Comparability(
         dataset=table.dataset,
         label_set=classes,
@@ -44,7 +46,7 @@ def protocol_of(inputs: Inputs) -> ProtocolFacts:
     recipe = inputs.recipe
     stream = recipe.data.cache.stream
     return ProtocolFacts(
-        modality={"rgb": "RGB", "flow": "flow", "pose": "pose"}[stream],
+        modality={"rgb": "RGB", "flow": "flow", "pose": "pose"}[stream] + ("+pose" if recipe.input.with_pose else ""),
         pretraining=pretraining(recipe.model.init_from or recipe.model.weights),
         frames=str(recipe.input.clip.frames_per_clip),
         time_base=time_base(recipe.input.clip),
@@ -53,7 +55,9 @@ def protocol_of(inputs: Inputs) -> ProtocolFacts:
         averaging=recipe.eval.average,
         selection=recipe.train.selection,
         decoder=UNKNOWN if stream == "pose" else decoders_of(inputs),
-        cache=recipe.data.cache.name + (", ±20 px in uint8" if stream == "flow" else ""),
+        cache=recipe.data.cache.name
+        + (", ±20 px in uint8" if stream == "flow" else "")
+        + ("+pose" if recipe.input.with_pose else ""),
     )
 
 
@@ -91,16 +95,28 @@ def input_shape(recipe: Recipe, spec: DatasetSpec) -> tuple[int, ...]:
     return channels, frames, config.size, config.size  # grey is repeated to three channels
 
 
+def input_shapes(recipe: Recipe, spec: DatasetSpec) -> tuple[tuple[int, ...], ...]:
+    """`input_shape`, and `[C, T, V, M]` of the poses where the recipe puts them beside pictures."""
+    shape = input_shape(recipe, spec)
+    if not recipe.input.with_pose:
+        return (shape,)
+    channels, joints = spec.pose_shape
+    return shape, (channels, recipe.input.clip.frames_per_clip, joints, recipe.input.bodies)
+
+
 def view_gflops(model: nn.Module, recipe: Recipe, spec: DatasetSpec) -> float:
     """GFLOPs of one view. Raises RecipeError when the model cannot take the recipe's input."""
     from harbench.models.profile import count_flops
 
-    shape = input_shape(recipe, spec)
+    shapes = input_shapes(recipe, spec)
+    if len(shapes) > len(inspect.signature(model.forward).parameters):
+        raise RecipeError(f"input.with_pose: model {recipe.model.name} takes pictures alone; pose_image takes both")
     try:
-        return count_flops(model, shape) / 1e9
+        return count_flops(model, *shapes) / 1e9
     except RuntimeError as error:  # torch's words for shapes that do not go together
+        words = " and ".join(" x ".join(map(str, shape)) for shape in shapes)
         raise RecipeError(
-            f"model {recipe.model.name} cannot take this recipe's input of {' x '.join(map(str, shape))} "
+            f"model {recipe.model.name} cannot take this recipe's input of {words} "
             f"(channels, frames, then height and width or joints and bodies): {error}\n"
             "Change input.size, input.clip or model.args."
         ) from None

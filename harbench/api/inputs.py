@@ -15,7 +15,7 @@ from harbench.records import DatasetSpec, FrameCache, Sample, SplitTable, Subset
 
 if TYPE_CHECKING:
     from harbench.frames.clips import ClipDataset
-    from harbench.recipe import EvalConfig, Recipe, TrainSubset
+    from harbench.recipe import CacheConfig, EvalConfig, Recipe, TrainSubset
 
 _LOG = logging.getLogger(__name__)
 
@@ -99,9 +99,9 @@ def missing_media(table: SplitTable, cache: FrameCache) -> tuple[str, ...]:
     return tuple(media for media in table.media() if media not in cache)
 
 
-def prepare_line(recipe: Recipe) -> str:
-    """The exact command that makes the cache which a recipe needs."""
-    cache = recipe.data.cache
+def prepare_line(recipe: Recipe, cache: CacheConfig | None = None) -> str:
+    """The exact command that makes the cache which a recipe needs: that of its data section, or another one."""
+    cache = cache or recipe.data.cache
     words = ["harbench prepare", recipe.data.dataset, f"--split {recipe.data.split}" if recipe.data.split else ""]
     if cache.stream == "pose":
         words += ["--stream pose"]
@@ -121,36 +121,35 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
         CacheError: there is no cache that fits, or more than `ok_missing` media of the split are not in it.
     """
     from harbench.datasets.tables import load_spec, load_split
-    from harbench.frames.cache import find_cache, open_cache
     from harbench.frames.clips import ClipDataset
     from harbench.ingest.boxes import load_boxes
+    from harbench.recipe import CacheConfig
 
     spec = load_spec(recipe.data.dataset, home)
     official = len(load_split(recipe.data.dataset, recipe.data.split, home).classes)
     table = load_table(recipe, home)
-    cache = open_cache(find_cache(home, recipe.data.dataset, recipe.data.cache, make=prepare_line(recipe)))
-    missing = missing_media(table, cache)
-    if len(missing) > ok_missing:
-        raise CacheError(
-            f"{len(missing)} of {len(table.media())} media of {table.dataset} {table.split} are not in the cache "
-            f"{recipe.data.cache.name}, the first is {missing[0]}.\nPrepare them:  {prepare_line(recipe)}\n"
-            f"or go on without them:  --ok-missing {len(missing)}  "
-            "(test samples among them count as wrong, and the run is partial)"
-        )
+    cache = _checked_cache(recipe, table, recipe.data.cache, home, ok_missing)
+    poses = (
+        _checked_cache(recipe, table, CacheConfig(stream="pose"), home, ok_missing) if recipe.input.with_pose else None
+    )
+    missing = tuple(media for media in table.media() if media not in cache or not (poses is None or media in poses))
+    gone = set(missing)
     warn_of_cut_ranges(table.samples, cache)
     boxes = load_boxes(home, recipe.data.dataset) if recipe.data.boxes else None
 
     def clips(rows: tuple[Sample, ...], views: EvalConfig | None) -> ClipDataset:
-        return ClipDataset(rows, cache, recipe.input, seed=seed, train=views is None, eval=views, boxes=boxes)
+        return ClipDataset(
+            rows, cache, recipe.input, seed=seed, train=views is None, eval=views, boxes=boxes, poses=poses
+        )
 
     def cached(subset: Subset) -> tuple[Sample, ...]:
-        return tuple(sample for sample in table.subset(subset) if sample.media in cache)
+        return tuple(sample for sample in table.subset(subset) if sample.media not in gone)
 
     train_rows = cached("train")
     seen = train_rows + (cached("val") if recipe.train.refit else ())
     test = clips(table.subset("test"), recipe.eval)
     val = clips(cached("val"), validation_views(recipe)) if recipe.data.validation is not None else None
-    if not train_rows:
+    if not train_rows and recipe.train.epochs:
         raise CacheError(
             f"no training sample of {table.dataset} {table.split} is in the cache. Run {prepare_line(recipe)}"
         )
@@ -166,8 +165,25 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
         all_train=clips(seen, None) if recipe.train.refit else None,
         test=test,
         missing=missing,
-        partial="; ".join([*partial_reasons(spec, table, official, cache), *_less_training(recipe)]),
+        partial="; ".join([*partial_reasons(spec, table, official, cache, gone), *_less_training(recipe)]),
     )
+
+
+def _checked_cache(recipe: Recipe, table: SplitTable, config: CacheConfig, home: Path, ok_missing: int) -> FrameCache:
+    """The open cache for `config`; CacheError if there is none, or if it lacks too many media."""
+    from harbench.frames.cache import find_cache, open_cache
+
+    line = prepare_line(recipe, config)
+    cache = open_cache(find_cache(home, table.dataset, config, make=line))
+    missing = missing_media(table, cache)
+    if len(missing) > ok_missing:
+        raise CacheError(
+            f"{len(missing)} of {len(table.media())} media of {table.dataset} {table.split} are not in the cache "
+            f"{config.name}, the first is {missing[0]}.\nPrepare them:  {line}\n"
+            f"or go on without them:  --ok-missing {len(missing)}  "
+            "(test samples among them count as wrong, and the run is partial)"
+        )
+    return cache
 
 
 def validation_views(recipe: Recipe) -> EvalConfig:
@@ -205,16 +221,18 @@ def warn_of_cut_ranges(samples: Iterable[Sample], cache: FrameCache) -> None:
         _LOG.warning("frame ranges cut to what was decoded (%d): %s", len(cut), ", ".join(cut[:10]))
 
 
-def partial_reasons(spec: DatasetSpec, table: SplitTable, official_classes: int, cache: FrameCache) -> list[str]:
+def partial_reasons(
+    spec: DatasetSpec, table: SplitTable, official_classes: int, cache: FrameCache, missing: set[str]
+) -> list[str]:
     """Why a number on these inputs may not stand beside complete ones (design rule 4), in words."""
     reasons = []
     if len(table.classes) < official_classes:
         reasons.append(f"{len(table.classes)} of {official_classes} classes")
     test = table.subset("test")
-    there = sum(sample.media in cache for sample in test)
+    there = sum(sample.media not in missing for sample in test)
     if there < 0.99 * len(test):
         reasons.append(f"{there} of {len(test)} test samples")
-    absent = sum(sample.media not in cache for sample in table.subset("train"))
+    absent = sum(sample.media in missing for sample in table.subset("train"))
     if absent:
         reasons.append(f"{absent} training samples missing")
     if spec.short_side:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harbench import places
-from harbench.api.facts import input_shape, view_gflops
+from harbench.api.facts import input_shapes, view_gflops
 from harbench.api.inputs import load_table, obstacles
 from harbench.records import RunReport
 
@@ -29,8 +29,8 @@ def plan(recipe: Recipe, folder: Path, seed: int, *, home: Path) -> RunReport:
     scratch = recipe.model.model_copy(update={"weights": None})
     model = build_model(scratch, len(table.classes))
     spec = load_spec(recipe.data.dataset, home)
-    shape, gflops = input_shape(recipe, spec), view_gflops(model, recipe, spec)
-    forward, activations = _one_step(model, shape)
+    shapes, gflops = input_shapes(recipe, spec), view_gflops(model, recipe, spec)
+    forward, activations = _one_step(model, shapes)
     clips = recipe.train.epochs * len(table.subset("train"))
     views = len(table.subset("test")) * recipe.eval.views
     micro = min(recipe.train.micro_batch or recipe.train.batch_size, max(1, len(table.subset("train"))))
@@ -41,7 +41,7 @@ def plan(recipe: Recipe, folder: Path, seed: int, *, home: Path) -> RunReport:
         "recipe": dump_recipe(recipe),
         "run folder": str(folder),
         "samples": {name: len(table.subset(name)) for name in ("train", "val", "test")},
-        "input": "x".join(map(str, shape)),
+        "input": " and ".join("x".join(map(str, shape)) for shape in shapes),
         "parameters": f"{parameters / 1e6:.2f} M",
         "GFLOPs": f"{gflops:.2f} a view (multiply-adds), {recipe.eval.views} views a sample",
         "cache": f"about {_cache_bytes(recipe, table) / 1e9:.1f} GB in {cache}",
@@ -68,7 +68,7 @@ def plan(recipe: Recipe, folder: Path, seed: int, *, home: Path) -> RunReport:
     )
 
 
-def _one_step(model: nn.Module, shape: tuple[int, ...]) -> tuple[float, int]:
+def _one_step(model: nn.Module, shapes: tuple[tuple[int, ...], ...]) -> tuple[float, int]:
     """Seconds of one forward pass of one view, and bytes that its backward pass keeps."""
     import torch
 
@@ -78,13 +78,13 @@ def _one_step(model: nn.Module, shape: tuple[int, ...]) -> tuple[float, int]:
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    view = torch.zeros((2, *shape))
+    view = [torch.zeros((2, *shape)) for shape in shapes]
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model.train()(view)
+        model.train()(*view)
     model.eval()
     with torch.inference_mode():
         started = time.perf_counter()
-        model(view)
+        model(*view)
         seconds = time.perf_counter() - started
     weights = sum(parameter.untyped_storage().nbytes() for parameter in model.parameters())
     return seconds / 2, max(0, sum(kept.values()) - weights) // 2

@@ -13,7 +13,7 @@ from torch import nn
 
 from harbench.errors import MediaError
 from harbench.evaluation import ranks
-from harbench.frames.clips import ClipDataset, evaluation_keys, load_each
+from harbench.frames.clips import ClipDataset, evaluation_keys, load_each, model_inputs
 from harbench.recipe import EvalConfig
 from harbench.records import Predictions, Track, silent
 
@@ -63,7 +63,7 @@ def predict(
             failed.update(batch.failed)
             if len(batch.rows):
                 with torch.inference_mode():
-                    logits = model(normalize(batch.frames.to(device))).float()
+                    logits = model(*model_inputs(batch, torch.device(device), normalize)).float()
                     probabilities = logits.softmax(dim=1)
                 if scores is None:
                     scores = _no_scores(len(data), data.views, logits.shape[1])

@@ -18,21 +18,21 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def count_flops(model: nn.Module, input_shape: Sequence[int]) -> int:
-    """Multiply-adds of one forward pass on `input_shape` (without the batch axis), each counted once.
+def count_flops(model: nn.Module, *input_shapes: Sequence[int]) -> int:
+    """Multiply-adds of one forward pass on inputs of these shapes (without the batch axis), each counted once.
 
     This is how papers and torchvision's tables count ("GFLOPs" 40.7 for r3d_18 on 16x112x112); torch's counter counts
     a multiply-add as two. Nothing is computed, the pass runs on a copy of the model without storage, unless the model
     looks at values: then it runs on the CPU.
     """
     try:
-        return _count(copy.deepcopy(model).eval().to("meta"), input_shape, "meta")
+        return _count(copy.deepcopy(model).eval().to("meta"), input_shapes, "meta")
     except (RuntimeError, NotImplementedError) as error:  # torch's words for "this needs values"
         logger.debug("FLOPs of %s are counted on the CPU: %s", type(model).__name__, error)
-        return _count(copy.deepcopy(model).eval().cpu(), input_shape, "cpu")
+        return _count(copy.deepcopy(model).eval().cpu(), input_shapes, "cpu")
 
 
-def _count(model: nn.Module, input_shape: Sequence[int], device: str) -> int:
+def _count(model: nn.Module, input_shapes: Sequence[Sequence[int]], device: str) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, *input_shape, device=device))
+        model(*(torch.zeros(1, *shape, device=device) for shape in input_shapes))
     return int(counter.get_total_flops()) // 2

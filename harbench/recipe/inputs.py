@@ -161,6 +161,8 @@ class InputConfig(Part):
     """Channel mean and standard deviation on [0, 1]: torchvision's video or image constants, 0.5/0.5, or none."""
     channels: Literal["rgb", "grey"] = "rgb"
     augment: AugmentConfig = AugmentConfig()
+    with_pose: bool = False
+    """Beside the pictures the joints of the same frames, from the data set's pose cache, as the model's second input."""
     bodies: Positive = 1
     """Poses only: M, bodies kept."""
     center: bool = True
@@ -173,4 +175,12 @@ class InputConfig(Part):
         smallest = min(self.resize) if isinstance(self.resize, tuple) else self.resize
         if smallest is not None and smallest < self.size:
             raise ValueError(f"resize: {self.resize} is smaller than the crop, size: {self.size}")
+        return self
+
+    @model_validator(mode="after")
+    def _joints_fit_pictures(self) -> InputConfig:
+        if self.with_pose and not self.center:
+            raise ValueError("with_pose needs center: true, which is the same wherever a picture is cropped")
+        if self.with_pose and self.augment.rotate:
+            raise ValueError("with_pose: augment.rotate turns joints, and the picture beside them would stand")
         return self

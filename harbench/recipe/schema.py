@@ -107,6 +107,10 @@ class Recipe(Part):
             raise ValueError("train.refit trains without val, which train.schedule.name: plateau needs")
         if self.train.cutmix and self.data.cache.stream == "pose":
             raise ValueError("train.cutmix cuts images, and data.cache.stream is pose")
+        if self.input.with_pose and self.data.cache.stream != "rgb":
+            raise ValueError(f"input.with_pose puts joints beside pictures, not {self.data.cache.stream}")
+        if self.input.with_pose and (self.train.mixup or self.train.cutmix):
+            raise ValueError("input.with_pose: train.mixup and cutmix blend pictures, and joints cannot be blended")
         return self
 
     @model_validator(mode="after")

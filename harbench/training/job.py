@@ -34,7 +34,7 @@ class Job:
     """What stays the same during a training."""
 
     model: nn.Module
-    forward: Callable[[torch.Tensor], torch.Tensor]
+    forward: Callable[..., torch.Tensor]
     """The model, or what torch.compile made of it."""
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from harbench.errors import RunError
 from harbench.evaluation import ranks
-from harbench.frames.clips import Batch
+from harbench.frames.clips import Batch, model_inputs
 from harbench.training.checkpoint import Progress
 from harbench.training.exact import seed_step
 from harbench.training.job import Job, batch_size
@@ -69,7 +69,7 @@ def _rate(job: Job, progress: Progress) -> float:
 def _accumulate(job: Job, step: int, batch: Batch, part: slice, mix: Mix | None) -> tuple[float, int]:
     """Summed loss and hits of a part; gradients add up to those of the mean loss over the whole global batch."""
     config = job.config
-    frames = job.data.normalize(batch.frames[part].to(job.device))
+    frames, *poses = model_inputs(batch, job.device, job.data.normalize, part)
     targets = batch.targets[part].to(job.device)
     others, share = targets, 1.0
     if mix is not None:
@@ -78,7 +78,7 @@ def _accumulate(job: Job, step: int, batch: Batch, part: slice, mix: Mix | None)
     if config.channels_last and frames.ndim == 5:
         frames = frames.contiguous(memory_format=torch.channels_last_3d)
     with torch.autocast(job.device.type, dtype=AMP[config.amp], enabled=config.amp != "off"):
-        logits = job.forward(frames)
+        logits = job.forward(frames, *poses)
     loss = _loss(logits, targets, config.label_smoothing)
     if mix is not None:
         loss = share * loss + (1 - share) * _loss(logits, others, config.label_smoothing)
