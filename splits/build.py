@@ -215,6 +215,11 @@ def ntu120_mutual(source: Path) -> Files:
     return {"classes.txt": ntu_classes((*range(50, 61), *range(106, 121)))}
 
 
+def ntu120_oneshot(source: Path) -> Files:
+    """Classes only: its samples are those of ntu120."""
+    return {"classes.txt": ntu_classes(range(1, 121, 6))}
+
+
 def ntu(source: Path, actions: Iterable[int], names: str, missing: str) -> Files:
     """The (setup, performer, replication) of every name, each with its incomplete samples as `C002A008 ...`."""
     name = re.compile(r"^S(\d{3})(C\d{3})P(\d{3})R(\d{3})(A\d{3})$", re.MULTILINE)
@@ -240,6 +245,7 @@ def ntu_classes(actions: Iterable[int]) -> str:
 
 BUILDERS = (
     ucf101, hmdb51, stanford40, kth, weizmann, weizmann93, jhmdb14, ntu60, ntu120, ntu7, ntu60_mutual, ntu120_mutual,
+    ntu120_oneshot,
 )  # fmt: skip
 
 

@@ -8,11 +8,12 @@ call missing or incomplete (https://github.com/shahroudy/NTURGB-D); those are in
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 
 from harbench import places
-from harbench.records import Archive, Sample, Subset
+from harbench.records import Archive, DatasetSpec, Sample, Subset
 
 CITATION_60 = (
     "A. Shahroudy, J. Liu, T.-T. Ng, G. Wang. "
@@ -41,7 +42,33 @@ _TRAIN_120 = _TRAIN_60.union(
 _TEST_CAMERA = 1
 
 
-def samples(table: str, split: str, actions: Sequence[int]) -> Iterator[Sample]:
+def spec(
+    name: str, title: str, table: str, actions: Sequence[int], counts: Mapping[str, tuple[int, int, int]]
+) -> DatasetSpec:
+    """What `actions` of `table` (`ntu60` or `ntu120`) are as a data set; the splits are those of `counts`, in order."""
+    archives = (SKELETONS_60,) if table == "ntu60" else (SKELETONS_60, SKELETONS_120)
+    return DatasetSpec(
+        name=name,
+        title=title,
+        modality="pose",
+        unit="video",
+        splits=tuple(counts),
+        streams=("pose",),
+        pose_shape=(3, 25),
+        group="person",
+        shares_groups=tuple(split for split in counts if split != "xsub"),
+        counts=counts,
+        homepage=HOMEPAGE,
+        licence=LICENCE,
+        citation=CITATION_60 if table == "ntu60" else CITATION_120,
+        size="5.8 GB" if table == "ntu60" else "10.3 GB",
+        registration=REGISTRATION.format(name=name, archives=" and ".join(archive.name for archive in archives)),
+        archives=archives,
+        rows=partial(samples, table, actions),
+    )
+
+
+def samples(table: str, actions: Sequence[int], split: str) -> Iterator[Sample]:
     """The samples of `split` (`xsub`, `xview` or `xset`) whose action is in `actions`, ordered by name.
 
     `table` is the data set whose recordings.csv is read. The target is the position in `actions`, the group the person.

@@ -86,6 +86,23 @@ def test_mutual_actions_are_the_authors_list(name: str, whole: str, actions: set
         ]
 
 
+def test_one_shot_learns_from_one_exemplar_a_class(test_data: Path) -> None:
+    exemplars = {
+        "S001C003P008R001A001", "S001C003P008R001A007", "S001C003P008R001A013", "S001C003P008R001A019",
+        "S001C003P008R001A025", "S001C003P008R001A031", "S001C003P008R001A037", "S001C003P008R001A043",
+        "S001C003P008R001A049", "S001C003P008R001A055", "S018C003P008R001A061", "S018C003P008R001A067",
+        "S018C003P008R001A073", "S018C003P008R001A079", "S018C003P008R001A085", "S018C003P008R001A091",
+        "S018C003P008R001A097", "S018C003P008R001A103", "S018C003P008R001A109", "S018C003P008R001A115",
+    }  # fmt: skip
+    table = load_split("ntu120_oneshot")
+    assert {sample.sample_id for sample in table.subset("train")} == exemplars
+    assert [label.key for label in table.classes] == sorted(name[-4:] for name in exemplars)
+    assert all(table.classes[sample.target].key == sample.sample_id[-4:] for sample in table.samples)
+    novel = {int(name[-3:]) for name in exemplars}
+    usable = {name for name, label in names_and_labels(test_data, "statistics_ctrgcn_ntu120") if label in novel}
+    assert {sample.sample_id for sample in table.samples} == usable
+
+
 def test_action_names() -> None:
     names = {label.key: label.display for label in load_split("ntu120").classes}
     assert list(names) == [f"A{number:03}" for number in range(1, 121)]
