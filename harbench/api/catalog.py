@@ -122,9 +122,11 @@ def read_recipe(name: str, overrides: tuple[str, ...] = (), *, home: Path) -> Re
     from harbench.datasets.tables import dataset_names
     from harbench.models.find import model_names
     from harbench.recipe import load_recipe
+    from harbench.reporting.published import published_names
 
-    known = {"data.dataset": dataset_names(home), "model.name": model_names()}
-    return load_recipe(find_recipe(name), overrides, known=known)
+    # kinetics400 has published numbers and no table: a recipe may name it, and it exists once the user has prepared it.
+    datasets = {*dataset_names(home), *published_names(home)}
+    return load_recipe(find_recipe(name), overrides, known={"data.dataset": datasets, "model.name": model_names()})
 
 
 def recipes(name: str | None = None, *, home: Path) -> list[RecipeSummary]:

@@ -131,6 +131,8 @@ def _announce(job: Job, progress: Progress) -> None:
 
 def _train(job: Job, progress: Progress, whole: Whole, on_epoch: Callable[[EpochStats], None], track: Track) -> None:
     steps, config = job.steps_per_epoch, job.config
+    if not config.epochs:  # the weights are scored as they are; there may be no training samples at all
+        return
     if progress.step == (len(progress.stats) + 1) * steps:  # interrupted between the last step of an epoch and its end
         _finish_epoch(job, progress, whole)
         on_epoch(progress.stats[-1])
