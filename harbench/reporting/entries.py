@@ -115,15 +115,25 @@ def _by_split(runs: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
 
 def _seeds_entry(runs: Sequence[RunRecord], metric: str) -> Entry:
     """The seeds of one recipe and split. The interval of several is the mean of theirs."""
-    intervals = [run.intervals[metric] for run in runs if metric in run.intervals]
-    low_high = None
-    if len(intervals) == len(runs):
-        low_high = (fmean(low for low, _ in intervals), fmean(high for _, high in intervals))
-    notes = [f"interval: {runs[0].interval_method}"] if low_high and runs[0].interval_method else []
-    if low_high and len(runs) > 1:
-        notes[-1:] = [f"interval: mean over the seeds; {runs[0].interval_method}"]
+    low_high = _mean_interval([run.intervals.get(metric) for run in runs])
+    notes = _interval_note(low_high, len(runs), runs[0].interval_method)
     values = [_value(run, metric) for run in runs]
     return _entry(runs, metric, values, runs[0].key.split_set, low_high, notes)
+
+
+def _mean_interval(intervals: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
+    """The interval of several seeds: the mean of theirs; None where one has none."""
+    known = [each for each in intervals if each is not None]
+    if len(known) < len(intervals):
+        return None
+    return fmean(low for low, _ in known), fmean(high for _, high in known)
+
+
+def _interval_note(interval: tuple[float, float] | None, seeds: int, method: str) -> list[str]:
+    """A footnote on how an interval was made."""
+    if interval is None or not method:
+        return []
+    return [f"interval: mean over the seeds; {method}" if seeds > 1 else f"interval: {method}"]
 
 
 def _split_set_entries(runs: Sequence[RunRecord], metric: str, protocols: Protocols) -> list[Entry]:
@@ -164,10 +174,11 @@ def _fold_entries(runs: Sequence[RunRecord], metric: str, protocols: Protocols) 
             reason = reason or f"{metric} of single folds cannot be pooled"
         pooled = [_pool(found, metric) for found in whole]
         used = [run for found in whole for run in found]
-        interval = None if reason or len(whole) > 1 else _fold_interval(whole[0], metric, pooled[0])
+        found = [_fold_interval(folds, metric, value) for folds, value in zip(whole, pooled, strict=True)]
+        interval = None if reason else _mean_interval(found)
         notes = [f"pooled over the samples of {len(whole[0])} folds"]
         notes += _left_out(missing, "folds")
-        notes += [f"interval: t on {len(whole[0])} fold means, few groups"] if interval else []
+        notes += _interval_note(interval, len(whole), f"t over {len(whole[0])} folds on the logit scale, few groups")
         entry = _entry(used, metric, pooled, "lopo", interval, notes)
         entries.append(replace(entry, reason="; ".join(filter(None, (entry.reason, reason)))))
     return entries
@@ -184,14 +195,20 @@ def _pool(folds: Sequence[RunRecord], metric: str) -> float:
 
 
 def _fold_interval(folds: Sequence[RunRecord], metric: str, pooled: float) -> tuple[float, float] | None:
-    """95 % t interval of a ratio over folds (the persons are the independent units); None where they do not vary."""
+    """95 % t interval of a ratio over folds, the persons being the independent units; None where they do not vary.
+
+    On the logit scale, as `evaluation.intervals.interval` has it for few groups and says why.
+    """
     counts = [run.samples["test"] for run in folds]
     residuals = [(_value(run, metric) - pooled) * count / sum(counts) for run, count in zip(folds, counts, strict=True)]
     degrees = len(folds) - 1
-    if not 1 <= degrees <= len(_T975) or not any(residuals):
+    if not 1 <= degrees <= len(_T975) or max(map(abs, residuals)) < 1e-9:
         return None
-    margin = _T975[degrees - 1] * math.sqrt(len(folds) / degrees * sum(each**2 for each in residuals))
-    return max(0.0, pooled - margin), min(100.0, pooled + margin)
+    error = math.sqrt(len(folds) / degrees * sum(each**2 for each in residuals)) / 100
+    share = pooled / 100
+    middle, margin = math.log(share / (1 - share)), _T975[degrees - 1] * error / (share * (1 - share))
+    low, high = (100 / (1 + math.exp(-limit)) for limit in (middle - margin, middle + margin))
+    return low, high
 
 
 def _entry(
