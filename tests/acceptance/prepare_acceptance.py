@@ -12,9 +12,7 @@ What is in both caches must agree media by media, and the counts must be the off
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -24,152 +22,24 @@ import sys
 import tarfile
 import tempfile
 import time
-import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import av
-import cv2
-import numpy as np
 from hostile_server import HostileServer
-from rar_writer import rar3, rar5
-
-from harbench import places
-
-COUNTS = {"ucf101": 13320, "ucf101-thumos": 13320, "hmdb51": 6766, "kth": 599, "stanford40": 9532, "weizmann": 90}
-"""Media of the fact sheets; of HMDB51 6,371 are in one of its splits."""
-IN_SPLITS = {**COUNTS, "hmdb51": 6371}
-VARIANTS = 2003
-"""Different clips of a data set: two media are the same with this probability."""
-Members = list[tuple[str, bytes]]
-
-
-# ------------------------------------------------------------------------------------------------------ the data sets
-def table(dataset: str) -> list[dict[str, str]]:
-    """The rows of samples.csv."""
-    with open(places.shipped("splits") / dataset / "samples.csv", encoding="utf-8", newline="") as handle:
-        return list(csv.DictReader(handle))
-
-
-def media_of(dataset: str, limit: int) -> tuple[list[str], int]:
-    """The official media, and how many a whole `prepare` needs; with a limit just the first ones of the splits."""
-    from harbench.api.preparation import official_order
-    from harbench.datasets.tables import load_spec
-
-    in_splits = official_order(load_spec(dataset), Path("nowhere"))
-    if limit < len(in_splits):
-        return list(in_splits[:limit]), limit
-    return list(dict.fromkeys(row["media"] for row in table(dataset))), len(in_splits)
-
-
-def clip(seed: int, frames: int = 10) -> bytes:
-    """A moving square in its own colours, 32x24, as MPEG-4 in AVI."""
-    rng = np.random.default_rng(seed)
-    ground, colour = rng.integers(0, 255, 3), rng.integers(0, 255, 3)
-    out = io.BytesIO()
-    with av.open(out, "w", format="avi") as container:
-        stream = container.add_stream("mpeg4", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
-        picture = np.empty((24, 32, 3), np.uint8)
-        for t in range(frames):
-            picture[:] = ground
-            picture[6:14, (seed + t) % 24 : (seed + t) % 24 + 8] = colour
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    return out.getvalue()
-
-
-def clips(media: list[str]) -> Iterator[tuple[str, bytes]]:
-    """Every media with one of the variants, and a tail of its own that no decoder looks at."""
-    variants: dict[int, bytes] = {}
-    for name in media:
-        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % VARIANTS
-        content = variants.setdefault(seed, b"") or clip(seed)
-        variants[seed] = content
-        yield name, content + name.encode("utf-8", "surrogateescape")
-
-
-def zipped(members: Members) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, content in members:
-            archive.writestr(zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0)), content)
-    return out.getvalue()
-
-
-def ucf101(media: list[str]) -> dict[str, bytes]:
-    return {"UCF101.rar": rar5([(f"UCF-101/{name}", content) for name, content in clips(media)])}
-
-
-def ucf101_thumos(media: list[str]) -> dict[str, bytes]:
-    """Flat, and HandstandPushups spelt as its class."""
-    flat = [
-        (f"UCF101/{Path(name).name.replace('HandStandPushups', 'HandstandPushups')}", content)
-        for name, content in clips(media)
-    ]
-    return {"UCF101_videos.zip": zipped(flat)}
-
-
-def hmdb51(media: list[str]) -> dict[str, bytes]:
-    """A RAR of RARs, one a class."""
-    classes: dict[str, Members] = defaultdict(list)
-    for name, content in clips(media):
-        classes[name.split("/")[0]].append((name, content))
-    return {"hmdb51_org.rar": rar3([(f"{label}.rar", rar3(members)) for label, members in classes.items()])}
-
-
-def kth(media: list[str]) -> dict[str, bytes]:
-    """Six flat zips; every video as long as its last sequence."""
-    length: dict[str, int] = defaultdict(int)
-    for row in table("kth"):
-        length[row["media"]] = max(length[row["media"]], int(row["end"]))
-    actions: dict[str, Members] = {
-        name: [] for name in ("walking", "jogging", "running", "boxing", "handwaving", "handclapping")
-    }
-    for name in media:
-        actions[name.split("_")[1]].append((name, clip(len(actions) + hash_of(name), length[name])))
-    return {f"{action}.zip": zipped(members) for action, members in actions.items()}
-
-
-def hash_of(name: str) -> int:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
-
-
-def stanford40(media: list[str]) -> dict[str, bytes]:
-    pictures, notes = [], []
-    for name in media:
-        rng = np.random.default_rng(hash_of(name))
-        picture = np.full((24, 32, 3), rng.integers(0, 255, 3), np.uint8)
-        pictures.append((f"JPEGImages/{name}", cv2.imencode(".jpg", picture)[1].tobytes()))
-        notes.append((f"XMLAnnotations/{Path(name).stem}.xml", ANNOTATION.encode()))
-    return {"Stanford40_JPEGImages.zip": zipped(pictures), "Stanford40_XMLAnnotations.zip": zipped(notes)}
-
-
-ANNOTATION = (
-    "<annotation><object><name>person</name><bndbox><xmax>30</xmax><xmin>2</xmin><ymax>20</ymax><ymin>3</ymin></bndbox>"
-    "</object><size><depth>3</depth><height>24</height><width>32</width></size></annotation>"
-)
-
-
-def weizmann(media: list[str]) -> dict[str, bytes]:
-    return {"weizmann.zip": zipped(list(clips(media)))}
-
-
-PACKED: Mapping[str, Callable[[list[str]], dict[str, bytes]]] = {
-    "ucf101": ucf101, "ucf101-thumos": ucf101_thumos, "hmdb51": hmdb51, "kth": kth, "stanford40": stanford40,
-    "weizmann": weizmann,
-}  # fmt: skip
+from official_archives import COUNTS, IN_SPLITS, PACKED, media_of
 
 
 # ----------------------------------------------------------------------------------------------------------- the runs
 class Runs:
     """The command line on one data set, in one home, from one server."""
 
-    def __init__(self, dataset: str, home: Path, server: HostileServer, names: list[str], options: list[str]) -> None:
-        self.home = home / dataset
+    def __init__(
+        self, dataset: str, home: Path, server: HostileServer, names: list[str], wanted: int, options: list[str]
+    ) -> None:
+        self.home, self.wanted = home / dataset, wanted
         mirrors = [f"{server.url}{where}/{name}" for name in names for where in ("/gone", "/forbidden", "/moved", "")]
         urls = [word for url in mirrors for word in ("--url", f"{url.rpartition('/')[2]}={url}")]
         self.words = [
@@ -189,24 +59,40 @@ class Runs:
         found: dict[str, object] = json.loads(out)
         return found
 
-    def stop(self, how: signal.Signals, when: Callable[[], bool], what: str) -> None:
-        """Start it, and stop it as soon as `when` holds."""
-        process = self.start()
-        while process.poll() is None and not when():
-            time.sleep(0.002)
-        caught = process.poll() is None
-        process.send_signal(how)
-        process.communicate()
-        print(f"    {how.name:8} while {what}: {'done' if caught else 'too late, it was through'}", flush=True)
+    def stop(self, how: signal.Signals, when: Callable[[], bool], what: str, redo: tuple[str, ...] = ()) -> None:
+        """Start it, and stop it while `when` holds; what it got through too fast is deleted (`redo`) and done again.
+
+        The process is halted before `when` is asked for the last time: what holds then holds when the signal comes.
+        """
+        for _ in range(10):
+            process = self.start()
+            while process.poll() is None:
+                if when():
+                    process.send_signal(signal.SIGSTOP)
+                    if when() and process.poll() is None:
+                        process.send_signal(how)
+                        process.send_signal(signal.SIGCONT)
+                        process.communicate()
+                        print(f"    {how.name:8} while {what}", flush=True)
+                        return
+                    process.send_signal(signal.SIGCONT)
+                time.sleep(0.001)
+            process.communicate()
+            for name in redo:
+                shutil.rmtree(self.home / name, ignore_errors=True)
+        sys.exit(f"was never caught {what}; see {self.log.name}")
 
     def fetching(self) -> bool:
         return any(path.stat().st_size > 1_000 for path in self.home.glob("archives/*.part"))
 
     def unpacking(self) -> bool:
-        return any(path.is_file() for path in self.home.glob("unpacked/.*/**/*"))
+        """Something lies in the folder that is not whole yet."""
+        return any(names for each in self.home.glob("unpacked/.*.part") for _, _, names in os.walk(each))
 
     def caching(self) -> bool:
-        return any(path.stat().st_size for path in self.home.glob("cache/*/frames-*.idx"))
+        """Some media are in the index, and not all."""
+        indexes = list(self.home.glob("cache/*/frames-*.idx"))
+        return 0 < sum(path.read_bytes().count(b"\n") for path in indexes) < self.wanted
 
 
 def disturbed(runs: Runs, server: HostileServer, archives: dict[str, bytes]) -> dict[str, object]:
@@ -222,13 +108,13 @@ def disturbed(runs: Runs, server: HostileServer, archives: dict[str, bytes]) -> 
     runs.stop(signal.SIGINT, runs.fetching, "fetching")
     server.contents[path] = content
     server.forget(path)
-    server.plan[path] = ["status 500", f"reset {third}", f"truncate {third // 2}", "wrong-range", f"stall {third}"]
-    runs.stop(signal.SIGKILL, lambda: len(server.plan[path]) == 0 and runs.fetching(), "fetching, after five faults")
+    server.plan[path] = ["status 500", f"reset {third}", f"truncate {third // 2}", "wrong-range", f"slow+stall {third}"]
+    runs.stop(signal.SIGKILL, lambda: not server.plan[path] and runs.fetching(), "fetching, after five faults")
     server.plan[path] = [f"reset {third // 4}", "ignore-range"]
-    runs.stop(signal.SIGKILL, runs.unpacking, "unpacking")
+    runs.stop(signal.SIGKILL, runs.unpacking, "unpacking", redo=("unpacked", "media", "cache"))
     damage(runs.home / "archives" / name)
-    runs.stop(signal.SIGINT, runs.caching, "caching, after an archive was damaged on disk")
-    runs.stop(signal.SIGKILL, runs.caching, "caching")
+    runs.stop(signal.SIGINT, runs.caching, "caching, after an archive was damaged on disk", redo=("cache",))
+    runs.stop(signal.SIGKILL, runs.caching, "caching", redo=("cache",))
     return runs.finish()
 
 
@@ -273,7 +159,7 @@ def accept(name: str, fraction: float, workers: int, work: Path) -> bool:
         home = work / name / kind
         home.mkdir(parents=True)
         with HostileServer({f"/{each}": content for each, content in archives.items()}) as server:
-            runs = Runs(dataset, home, server, list(archives), options)
+            runs = Runs(dataset, home, server, list(archives), wanted, options)
             began = time.monotonic()
             reports.append(runs.finish() if kind == "undisturbed" else disturbed(runs, server, archives))
             print(f"    {kind}: {since(began)}", flush=True)
