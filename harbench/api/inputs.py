@@ -104,7 +104,7 @@ def prepare_line(recipe: Recipe, cache: CacheConfig | None = None) -> str:
     cache = cache or recipe.data.cache
     words = ["harbench prepare", recipe.data.dataset, f"--split {recipe.data.split}" if recipe.data.split else ""]
     if cache.stream == "pose":
-        words += ["--stream pose"]
+        words += ["--stream pose"] + [f"--bodies {cache.bodies}"] * (cache.bodies != "motion")
     else:
         words += ["--stream flow"] if cache.stream == "flow" else []
         words += [f"--flow {cache.flow}"] if cache.stream == "flow" and cache.flow != "dis" else []

@@ -84,6 +84,7 @@ def prepare(
     stream: str = "",
     encoding: str = "jpeg",
     flow: str = "dis",
+    bodies: str = "motion",
     quality: int = 90,
     short_side: int | str | None = None,
     classes: Sequence[str] = (),
@@ -123,7 +124,9 @@ def prepare(
     name, archives, notes = _adopted(name, own, home, archives)
     spec = load_spec(name, home)
     tables = tuple(load_split(name, each, home) for each in expand_splits(spec, split, home))
-    cache = cache_config(spec, stream=stream, encoding=encoding, flow=flow, quality=quality, short_side=short_side)
+    cache = cache_config(
+        spec, stream=stream, encoding=encoding, flow=flow, bodies=bodies, quality=quality, short_side=short_side
+    )
     fetch = FetchConfig(insecure=insecure, limit_rate=limit_rate, accept_hash=accept_hash, urls=tuple(urls))
     wanted = _wanted(tables, classes, limit)
     job = _Job(spec, tables, home, wanted, _of_shard(spec, home, wanted, shard), fetch, cache, reads, workers, track)
@@ -224,7 +227,14 @@ def _cached(job: _Job, match: MediaMatch, allow_missing: bool) -> PrepareReport:
 
 
 def cache_config(
-    spec: DatasetSpec, *, stream: str, encoding: str, flow: str, quality: int, short_side: int | str | None
+    spec: DatasetSpec,
+    *,
+    stream: str,
+    encoding: str,
+    flow: str,
+    bodies: str,
+    quality: int,
+    short_side: int | str | None,
 ) -> CacheConfig:
     """The cache that the options ask for. Default: the stream that the media are; 128 pixels for video, stills native."""
     from pydantic import ValidationError
@@ -236,6 +246,7 @@ def cache_config(
         "stream": stream or ("pose" if spec.modality == "pose" else "rgb"),
         "encoding": encoding,
         "flow": flow,
+        "bodies": bodies,
         "quality": quality,
         "short_side": short_side or default,
     }

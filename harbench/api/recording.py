@@ -60,7 +60,9 @@ def _row_name(spec: DatasetSpec, media: str, file: Path) -> str:
 
 
 def _join(rows: dict[str, MediaRow], named: Mapping[str, str], cache: Path, fresh: set[str]) -> None:
-    """Add to the rows of cached media (name -> media) the cache's name, and what was decoded; flow says nothing of that."""
+    """Add to the rows of cached media (name -> media) the cache's name, and what was decoded: neither of flow, which has a
+    frame less, nor of chosen bodies, where frames without anybody may be left out.
+    """
     from harbench.frames.blocks import block_of, read_entries
 
     new = {m: name for name, m in named.items() if m in fresh or cache.name not in rows[name].caches.split()}
@@ -72,7 +74,7 @@ def _join(rows: dict[str, MediaRow], named: Mapping[str, str], cache: Path, fres
                 continue
             row = rows[new[media]]
             row = replace(row, caches=" ".join(sorted({*row.caches.split(), cache.name})))
-            if not cache.name.startswith("flow"):
+            if not cache.name.startswith(("flow", "pose-")):
                 seconds = round(entry.frames / entry.fps, 3) if entry.fps else 0.0
                 row = replace(
                     row, frames=entry.frames, fps=entry.fps, width=entry.source_width, height=entry.source_height,

@@ -150,8 +150,8 @@ def cache_named(name: str) -> CacheConfig | None:
     """The settings that a cache folder's name says; None when it is no such name."""
     from harbench.recipe import CacheConfig
 
-    if name == "pose":
-        return CacheConfig(stream="pose")
+    if pose := re.fullmatch(r"pose(?:-(energy|denoised))?", name):
+        return CacheConfig.model_validate({"stream": "pose", "bodies": pose[1] or "motion"})
     parts = re.fullmatch(r"(rgb|flow)(?:-(dis|farneback))?-(raw|jpeg)(\d*)-(native|\d+)", name)
     if parts is None:
         return None

@@ -28,6 +28,7 @@ Source = Annotated[Path | None, typer.Option("--from", help="Folder of media in 
 Archives = Annotated[list[Path] | None, typer.Option(help="Archive already downloaded; may be repeated.")]
 Stream = Annotated[str, typer.Option(help="rgb, flow or pose. Default: what the media are.")]
 Flow = Annotated[str, typer.Option(help="How --stream flow is computed: dis or farneback.")]
+Bodies = Annotated[str, typer.Option(help="Of NTU skeleton files: motion (all), energy or denoised (two at most).")]
 Encoding = Annotated[str, typer.Option(help="jpeg, or raw: exact and about ten times as large.")]
 ShortSide = Annotated[str, typer.Option(help="Pixels, or native. Default: video 128, images native.")]
 Quality = Annotated[int, typer.Option(min=1, max=100, help="JPEG quality.")]
@@ -68,6 +69,7 @@ def prepare(
     archive: Archives = None,
     stream: Stream = "",
     flow: Flow = "dis",
+    bodies: Bodies = "motion",
     encoding: Encoding = "jpeg",
     short_side: ShortSide = "",
     quality: Quality = 90,
@@ -99,9 +101,10 @@ def prepare(
     with tracked(context) as (settings, track):
         report = api.prepare(
             name, home=settings.home, split=split, source=source, archives=archive or (), stream=stream, flow=flow,
-            encoding=encoding, quality=quality, short_side=side, classes=words(classes), limit=limit, workers=workers,
-            decoder=decoder, allow_missing=allow_missing or ok_missing > 0, insecure=insecure, limit_rate=limit_rate,
-            accept_hash=accept_hash, urls=url or (), shard=shard, own=own, dry_run=dry_run, track=track,
+            bodies=bodies, encoding=encoding, quality=quality, short_side=side, classes=words(classes), limit=limit,
+            workers=workers, decoder=decoder, allow_missing=allow_missing or ok_missing > 0, insecure=insecure,
+            limit_rate=limit_rate, accept_hash=accept_hash, urls=url or (), shard=shard, own=own, dry_run=dry_run,
+            track=track,
         )  # fmt: skip
     show(report, lambda report: "\n".join(_lines(report, dry_run)), as_json)
     if report.incomplete > ok_missing and not dry_run:

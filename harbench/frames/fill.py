@@ -238,7 +238,7 @@ def encode(
     """The tar members of a media, and the facts of its index line. Raises MediaError when it cannot be decoded."""
     stem = str(PurePosixPath(media).with_suffix(""))
     if config.stream == "pose":
-        pose = read_pose(path)
+        pose = read_pose(path, config.bodies)
         facts: dict[str, object] = {"frames": len(pose), "fps": 0.0, "decoder": f"numpy {np.__version__}"}
         sizes = dict.fromkeys(("width", "height", "source_width", "source_height"), 0)
         return [(f"{stem}.npy", _npy_bytes(pose))], facts | sizes

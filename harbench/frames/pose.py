@@ -6,25 +6,30 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from harbench.errors import MediaError
-from harbench.ingest.skeleton import JOINTS, Frames, read_skeleton
+from harbench.frames.bodies import CHOICES, Pose
+from harbench.ingest.skeleton import read_skeleton
+from harbench.recipe.inputs import Bodies
 
-Pose = npt.NDArray[np.float32]
 
-
-def read_pose(path: Path) -> Pose:
+def read_pose(path: Path, bodies: Bodies = "motion") -> Pose:
     """The joints of a media as float32 [T, M, V, C]: frames, bodies, joints, channels.
 
-    A `.npy` holds [T, M, V, C], or [T, V, C] for one body. Of an NTU `.skeleton`, C is x, y, z in metres, and M counts every
-    body id in it; of a `joint_positions.mat` of JHMDB, C is x, y in pixels. Raises MediaError for anything else.
+    A `.npy` holds [T, M, V, C], or [T, V, C] for one body. Of an NTU `.skeleton`, C is x, y, z in metres, and `bodies` says
+    which of its bodies are taken; of a `joint_positions.mat` of JHMDB, C is x, y in pixels. Raises MediaError for anything
+    else, and where there are no bodies to choose from.
     """
     try:
         with open(path, "rb") as handle:
             is_array = handle.read(6) == b"\x93NUMPY"  # joints from a pickle stand in for a .skeleton, under its name
         if path.suffix == ".skeleton" and not is_array:
-            return _bodies_by_motion(path, read_skeleton(path))
+            frames = read_skeleton(path)
+            if not any(frames):
+                raise MediaError(f"{path.name}: none of its {len(frames)} frames has a body")
+            return CHOICES[bodies](frames)
+        if bodies != "motion":
+            raise MediaError(f"its bodies were chosen by who made it; --bodies {bodies} needs the .skeleton file")
         if path.suffix == ".mat":
             return _jhmdb(path)
         array = np.load(path, allow_pickle=False)
@@ -53,22 +58,3 @@ def _jhmdb(path: Path) -> Pose:
         found = "none" if array is None else f"{array.dtype} {list(array.shape)}"
         raise MediaError(f"expected joints `pos_img` [2, 15, T], found {found}")
     return np.ascontiguousarray(array.transpose(2, 1, 0)[:, None], np.float32)
-
-
-def _bodies_by_motion(path: Path, frames: Frames) -> Pose:
-    """Bodies followed by their id (slots swap), zeros where absent, the most moving one first.
-
-    Motion is the sum of the variances of x, y and z over joints and frames, as the authors' FAQ 6 ranks bodies.
-    """
-    ids = sorted({body.body_id for bodies in frames for body in bodies})
-    if not ids:
-        raise MediaError(f"{path.name}: none of its {len(frames)} frames has a body")
-    slot = {body_id: index for index, body_id in enumerate(ids)}
-    pose = np.zeros((len(frames), len(ids), JOINTS, 3), np.float32)
-    seen = np.zeros((len(frames), len(ids)), bool)
-    for time, bodies in enumerate(frames):
-        for body in bodies:
-            pose[time, slot[body.body_id]] = body.joints[:, :3]
-            seen[time, slot[body.body_id]] = True
-    motion = [pose[seen[:, index], index].reshape(-1, 3).var(axis=0).sum() for index in range(len(ids))]
-    return np.ascontiguousarray(pose[:, np.argsort(motion)[::-1]])

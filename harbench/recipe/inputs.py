@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from harbench.recipe.base import Fraction, Part, Positive
 
+Bodies = Literal["motion", "energy", "denoised"]
+
 
 class CacheConfig(Part):
     """What is stored of a media. Names the cache folder, so it says only what was asked for."""
@@ -19,12 +21,15 @@ class CacheConfig(Part):
     quality: Annotated[int, Field(ge=1, le=100)] = 90
     flow: Literal["dis", "farneback"] = "dis"
     """How optical flow is computed; for the stream flow only."""
+    bodies: Bodies = "motion"
+    """Which bodies of an NTU `.skeleton` are stored, see frames/bodies.py: all, the most moving first; the two of the
+    largest energy (2s-AGCN, MS-G3D, mmaction2); or persons only, as two actors (SGN, CTR-GCN)."""
 
     @property
     def name(self) -> str:
-        """Folder name: `rgb-jpeg90-128`, `rgb-raw-native`, `flow-dis-jpeg90-256`, `pose`."""
+        """Folder name: `rgb-jpeg90-128`, `rgb-raw-native`, `flow-dis-jpeg90-256`, `pose`, `pose-denoised`."""
         if self.stream == "pose":
-            return "pose"
+            return "pose" if self.bodies == "motion" else f"pose-{self.bodies}"
         encoding = f"jpeg{self.quality}" if self.encoding == "jpeg" else "raw"
         stream = f"flow-{self.flow}" if self.stream == "flow" else self.stream
         return f"{stream}-{encoding}-{self.short_side}"

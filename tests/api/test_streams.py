@@ -55,6 +55,8 @@ def harbench(home: Path, *words: object, code: int = 0) -> str:
         ({"short_side": 32, "encoding": "raw"}, "--short-side 32 --encoding raw"),
         ({"short_side": 32, "quality": 95}, "--short-side 32 --quality 95"),
         ({"short_side": 32, "flow": "farneback"}, "--short-side 32"),
+        ({"stream": "pose"}, "--stream pose"),
+        ({"stream": "pose", "bodies": "denoised"}, "--stream pose --bodies denoised"),
     ],
 )  # fmt: skip
 def test_the_line_that_a_recipe_prints_says_all_of_its_cache(cache: dict[str, object], more: str) -> None:

@@ -182,7 +182,16 @@ def test_usage(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["pose", "rgb-jpeg90-128", "rgb-raw-native", "flow-dis-jpeg95-256", "flow-farneback-raw-64"]
+    "name",
+    [
+        "pose",
+        "pose-denoised",
+        "pose-energy",
+        "rgb-jpeg90-128",
+        "rgb-raw-native",
+        "flow-dis-jpeg95-256",
+        "flow-farneback-raw-64",
+    ],
 )
 def test_a_cache_name_says_its_settings(name: str) -> None:
     config = cache_named(name)
