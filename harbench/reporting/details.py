@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import csv
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
 
 from harbench.errors import RunError
 from harbench.records import Leaderboard, RunRecord
 from harbench.reporting.runs import load_class_keys, load_predictions
+from harbench.reporting.thumbnails import thumbnails
 
 SAMPLES = 4
 """Best and worst samples that are shown, each."""
+_PICTURED = 3
+"""Runs of a data set whose samples are shown as pictures."""
 _CURVE = ("epoch", "train_loss", "val_loss", "train_top1", "val_top1")
 
 
@@ -59,6 +63,8 @@ class RunDetail:
     """(truth, prediction) -> samples, where there are any; samples without a score are in none."""
     best: tuple[ScoredSample, ...] = ()
     worst: tuple[ScoredSample, ...] = ()
+    pictures: Mapping[str, str] = field(default_factory=dict)
+    """Sample id -> `data:` address of its middle frame."""
     missing: tuple[str, ...] = ()
     """What the folder does not have, in words."""
 
@@ -74,9 +80,23 @@ def chosen_folders(board: Leaderboard, limit: int) -> list[str]:
     return [folder for same in zip_longest(*ranked) for folder in same if folder is not None]
 
 
-def load_details(root: Path, records: Iterable[RunRecord]) -> Iterator[RunDetail]:
-    """The details of finished runs under `root`, read one after the other as they are asked for."""
-    return (load_detail(root, record) for record in records)
+def load_details(
+    board: Leaderboard, records: Iterable[RunRecord], root: Path, home: Path, limit: int
+) -> Iterator[RunDetail]:
+    """The details of the chosen runs under `root`, each read when it is asked for.
+
+    The best runs of every data set bring pictures of their telling samples, from the caches under `home`.
+    """
+    by_folder = {record.folder: record for record in records}
+    pictured: Counter[str] = Counter()
+    for folder in chosen_folders(board, limit):
+        record = by_folder[folder]
+        detail = load_detail(root, record)
+        pictured[record.dataset] += 1
+        if pictured[record.dataset] <= _PICTURED:
+            wanted = [sample.sample_id for sample in (*detail.best, *detail.worst)]
+            detail = replace(detail, pictures=thumbnails(record, wanted, home))
+        yield detail
 
 
 def load_detail(root: Path, record: RunRecord) -> RunDetail:
@@ -132,6 +152,8 @@ def _scores(
     folder: Path, record: RunRecord, lines: list[dict[str, str]]
 ) -> tuple[tuple[ClassResult, ...], dict[tuple[int, int], int], list[ScoredSample]]:
     """Classes, confusions, and the scored samples, the worst first. Raises RunError when there are no scores."""
+    if not (folder / "predictions.npz").is_file():
+        raise RunError("no predictions.npz")
     import numpy as np
 
     scores = load_predictions(folder)

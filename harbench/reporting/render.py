@@ -1,23 +1,18 @@
-"""A leaderboard as Markdown, CSV, LaTeX or one self-contained HTML page. Percent with two decimals."""
+"""A leaderboard as Markdown, CSV or LaTeX. Percent with two decimals. The html page has a room of its own, `page/`."""
 
 from __future__ import annotations
 
 import csv
 import io
-import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, fields
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 
 from harbench.errors import HarbenchError
-from harbench.records import Leaderboard, ProtocolFacts, Row, Table
+from harbench.records import Leaderboard, Row, Table
 from harbench.reporting.comparability import METRICS
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _SHOWN = ("modality", "pretraining", "frames", "time_base", "size", "views", "selection")
-"""Parts of the protocol with a column of their own in printed tables; csv and html have all of them."""
-_ADDRESS = re.compile(r"doi:(10\.[^\s)]+)|arXiv:([\w.-]+/?\d+(?:v\d+)?)|(https?://[^\s)]+)")
+"""Parts of the protocol with a column of their own in printed tables; csv and the page have all of them."""
 _TEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -35,8 +30,8 @@ _TEX = {
 
 
 def render(board: Leaderboard, kind: str) -> str:
-    """The whole leaderboard as text of one format: `md`, `csv`, `tex` (needs the booktabs package) or `html`."""
-    formats: dict[str, Callable[[Leaderboard], str]] = {"md": _md, "csv": _csv, "tex": _tex, "html": _html}
+    """The whole leaderboard as text of one format: `md`, `csv` or `tex` (needs the booktabs package)."""
+    formats: dict[str, Callable[[Leaderboard], str]] = {"md": _md, "csv": _csv, "tex": _tex}
     if kind not in formats:
         raise HarbenchError(f"there is no report format {kind!r}; there are {', '.join(formats)}")
     return formats[kind](board)
@@ -187,56 +182,3 @@ def _tex_name(row: Row) -> str:
 def tex(text: str) -> str:
     """Text with LaTeX's special characters escaped."""
     return "".join(_TEX.get(character, character) for character in " ".join(text.split())).replace("±", r"$\pm$")
-
-
-# --------------------------------------------------------------------------------------------------------------- HTML
-def _html(board: Leaderboard) -> str:
-    """One page with everything in it: no request leaves the reader's machine."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    datasets: dict[str, list[Table]] = {}
-    for table in board.tables:
-        datasets.setdefault(table.key.dataset, []).append(table)
-    return environment.get_template("page.html.j2").render(
-        board=board,
-        datasets=datasets,
-        protocol=[part.name for part in fields(ProtocolFacts)],
-        metrics=METRICS,
-        percent=percent,
-        between=between,
-        axis=_axis,
-        link=_link,
-    )
-
-
-def _link(source: str) -> str:
-    """Address of a source that names one (a DOI, an arXiv number, a page); else empty."""
-    found = _ADDRESS.search(source)
-    if found is None:
-        return ""
-    doi, arxiv, page = found.groups()
-    return f"https://doi.org/{doi}" if doi else f"https://arxiv.org/abs/{arxiv}" if arxiv else str(page)
-
-
-def _axis(rows: Sequence[Row]) -> tuple[float, float, Callable[[float], float]]:
-    """Ends of a table's common axis in percent, and the place of a value on it, 0 to 100.
-
-    The ranked rows set the ends, so that a partial run does not squeeze them; what lies outside is drawn at the end.
-    """
-    placed = [row for row in rows if row.place is not None] or rows
-    bounds = [bound for row in placed for bound in (row.value, *(row.interval or ()))]
-    low, high = min(bounds), max(bounds)
-    margin = max(1.0, 0.04 * (high - low))
-    low, high = max(0.0, low - margin), min(100.0, high + margin)
-    return low, high, partial(_position, low=low, high=high)
-
-
-def _position(value: float, *, low: float, high: float) -> float:
-    return round(100 * (min(max(value, low), high) - low) / (high - low), 2)

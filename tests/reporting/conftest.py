@@ -1,15 +1,28 @@
-"""Hand-made run records and published rows."""
+"""Hand-made run records, published rows and run folders."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from harbench.records import Comparability, ProtocolFacts, PublishedResult, RunRecord
+from harbench.evaluation.metrics import score
+from harbench.records import (
+    ClassLabel,
+    Comparability,
+    Leaderboard,
+    Predictions,
+    ProtocolFacts,
+    PublishedResult,
+    RunRecord,
+)
 from harbench.reporting.comparability import fingerprint
+from harbench.reporting.leaderboard import build_leaderboard
+from harbench.reporting.runs import save_run
 
 KEY = Comparability(
     dataset="ucf101",
@@ -33,6 +46,8 @@ PROTOCOL = ProtocolFacts(
     decoder="PyAV",
     cache="rgb-jpeg90-128",
 )
+
+HOSTILE = "<script>alert('x')</script> | 50% & $a_b #c {d} ~ ^ \\ \"q\"\nnew line"
 
 
 def _make_run(
@@ -101,3 +116,53 @@ def make_run() -> Callable[..., RunRecord]:
 @pytest.fixture
 def make_published() -> Callable[..., PublishedResult]:
     return _make_published
+
+
+def _write_run(root: Path, record: RunRecord, classes: int = 3, samples: int = 12) -> Predictions:
+    """A finished run's folder under `root`: sample `s<i>` is of class i modulo `classes`; every third is mistaken for the
+    next class, the last has no score. The probability of the true class grows with i.
+    """
+    targets = np.arange(samples) % classes
+    probabilities = np.full((samples, classes), 0.01, np.float32)
+    for i, target in enumerate(targets):
+        probabilities[i, target] += 0.3 + 0.02 * i
+        probabilities[i, (target + 1) % classes] += 0.9 if i % 3 == 0 else 0.0
+    probabilities[-1] = np.nan
+    predictions = Predictions(
+        ids=tuple(f"s{i}" for i in range(samples)),
+        targets=targets,
+        logits=np.log(probabilities),
+        probabilities=probabilities,
+        failed={f"s{samples - 1}": "no frame decoded"},
+    )
+    labels = [ClassLabel(f"c{index}", f"class {index} <b>") for index in range(classes)]
+    folder = root / record.folder
+    folder.mkdir(parents=True)
+    lines = [f"{epoch},0.1,{2 / epoch},{30 * epoch},,,1.0,2.0" for epoch in (1, 2, 3)]
+    header = "epoch,lr,train_loss,train_top1,val_loss,val_top1,seconds,samples_per_second"
+    (folder / "train.csv").write_text("\n".join([header, *lines]) + "\n")
+    (folder / "recipe.yaml").write_text(f"name: {record.recipe}\ndescription: a <recipe> & more\n")
+    save_run(folder, record, predictions, labels, score(predictions, labels))
+    return predictions
+
+
+@pytest.fixture
+def write_run() -> Callable[..., Predictions]:
+    return _write_run
+
+
+@pytest.fixture
+def board(make_run: Callable[..., RunRecord], make_published: Callable[..., PublishedResult]) -> Leaderboard:
+    """Two seeds, a partial run, and published rows: known, with a name that every format must escape, selected on test,
+    and with an unknown part in its key."""
+    runs = [
+        *(make_run("mc3_18", seed=seed, top1=88.0 + seed) for seed in range(2)),
+        make_run("tiny", top1=12.5, partial="16 of 3783 test samples"),
+    ]
+    published = [
+        make_published("Known", 91.4, notes="a caveat | with a pipe"),
+        make_published(HOSTILE, 80.0),
+        make_published("Peeked", 93.0, protocol={"selection": "test"}),
+        make_published("Unclear", 92.0, key={"split_set": "unknown"}),
+    ]
+    return build_leaderboard(runs, published)

@@ -9,21 +9,35 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from harbench.records import RunRecord
+from harbench.records import Predictions, RunRecord
 
 SCRIPT = """
 import sys
 from pathlib import Path
 from harbench.reporting.leaderboard import build_leaderboard
+from harbench.reporting.details import load_details
+from harbench.reporting.page.build import render_page
 from harbench.reporting.published import load_published
 from harbench.reporting.render import render
 from harbench.reporting.runs import load_runs
 runs = load_runs(Path(sys.argv[1]))
 board = build_leaderboard(runs, load_published("ucf101"))
-sizes = [len(render(board, kind)) for kind in ("md", "csv", "tex", "html")]
-heavy = {"torch", "pandas", "scipy", "numpy", "cv2", "matplotlib", "pydantic"} & set(sys.modules)
+sizes = [len(render(board, kind)) for kind in ("md", "csv", "tex")]
+sizes.append(len(render_page(board, load_details(board, runs, Path(sys.argv[1]), Path(sys.argv[1]) / "home", 50))))
+heavy = {"torch", "pandas", "scipy", "numpy", "cv2", "av", "matplotlib", "pydantic"} & set(sys.modules)
 print(len(runs), min(sizes), ",".join(sorted(heavy)))
 """
+
+
+def reported(root: Path) -> tuple[int, set[str]]:
+    """Runs under `root` that a fresh interpreter reports in every format, and the heavy libraries that it loaded."""
+    found = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(root)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert found.returncode == 0, found.stderr
+    runs, smallest, heavy = found.stdout.rstrip("\n").split(" ")
+    assert int(smallest) > 5_000
+    return int(runs), set(heavy.split(",")) - {""}
 
 
 def test_fifty_runs_are_reported_without_heavy_libraries(tmp_path: Path, make_run: Callable[..., RunRecord]) -> None:
@@ -32,10 +46,11 @@ def test_fifty_runs_are_reported_without_heavy_libraries(tmp_path: Path, make_ru
         folder = tmp_path / record.folder
         folder.mkdir(parents=True)
         (folder / "run.json").write_text(json.dumps(asdict(record)), encoding="utf-8")
-    found = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path)], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert found.returncode == 0, found.stderr
-    runs, smallest, heavy = found.stdout.rstrip("\n").split(" ")
-    assert (int(runs), heavy) == (50, "")
-    assert int(smallest) > 10_000
+    assert reported(tmp_path) == (50, set())
+
+
+def test_scores_are_read_with_numpy_alone(
+    tmp_path: Path, make_run: Callable[..., RunRecord], write_run: Callable[..., Predictions]
+) -> None:
+    write_run(tmp_path, make_run())
+    assert reported(tmp_path) == (1, {"numpy"})

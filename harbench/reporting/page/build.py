@@ -1,0 +1,206 @@
+"""The page: what every table, figure and run panel needs, worked out here; how it looks stands in the templates.
+
+One file with style, script and pictures in it: nothing is loaded from anywhere, so it can be mailed, archived and read
+without a network. It stays small enough to be mailed: run panels are taken in until `MAX_PANELS` bytes are full.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harbench.records import UNKNOWN, Leaderboard, ProtocolFacts, Row, RunRecord, Table
+from harbench.reporting.comparability import METRICS, key_differences, unknown_names
+from harbench.reporting.details import RunDetail
+from harbench.reporting.page.axes import Axis, linear
+from harbench.reporting.page.figures import HEIGHT, WIDTH, Scatter, curves, scatters
+from harbench.reporting.page.matrix import matrix
+from harbench.reporting.render import between, percent
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+MAX_PANELS = 2_000_000
+"""Bytes of run panels in one page."""
+_TEMPLATES = Path(__file__).parent / "templates"
+_FILTERED = ("modality", "pretraining", "frames", "size", "views", "selection")
+"""Parts of the protocol that can be chosen by value."""
+_ADDRESS = re.compile(r"doi:(10\.[^\s)]+)|arXiv:([\w.-]+/?\d+(?:v\d+)?)|(https?://[^\s)]+)")
+
+
+@dataclass(frozen=True)
+class TableView:
+    """One table as the page shows it."""
+
+    id: str
+    table: Table
+    metric: str
+    apart: str
+    """Why it is not one with the data set's first table, in words; empty for the first one itself."""
+    parts: tuple[str, ...]
+    """Parts of the protocol with a column: those that some row has."""
+    extra: frozenset[str]
+    """Further columns that some row has: seeds, params_m, gflops."""
+    axis: Axis
+    """Of the intervals, 0 to 100 across; the ranked rows set its ends, so that a partial run does not squeeze them."""
+    figures: tuple[Scatter, ...]
+
+    @property
+    def groups(self) -> list[tuple[str, list[tuple[int, Row]]]]:
+        """Heading and numbered rows of each part of the table that has any: with a place, and without."""
+        rows = list(enumerate(self.table.rows))
+        ranked = [each for each in rows if each[1].place is not None]
+        rest = [each for each in rows if each[1].place is None]
+        return [group for group in (("", ranked), ("Without a place", rest)) if group[1]]
+
+
+@dataclass(frozen=True)
+class DatasetView:
+    """One data set as the page shows it."""
+
+    name: str
+    tables: tuple[TableView, ...]
+    runs: int
+    shown: int
+    """Runs whose panel is in the page."""
+
+
+def render_page(board: Leaderboard, details: Iterable[RunDetail] = ()) -> str:
+    """The whole page. `details` are taken in their order for as long as they fit; how many did not is said."""
+    environment = _environment()
+    panels: dict[str, str] = {}
+    size = 0
+    siblings = _siblings(board)
+    template = environment.get_template("run.html.j2")
+    for detail in details:
+        panel = template.render(
+            detail=detail,
+            facts=record_facts(detail.record),
+            record_json=json.dumps(asdict(detail.record), indent=2, ensure_ascii=False),
+            curves=curves(detail),
+            matrix=matrix(detail),
+            siblings=siblings.get(_stem(detail.record.folder), []),
+        )
+        if size + len(panel) > MAX_PANELS:
+            break
+        panels[detail.record.folder] = panel
+        size += len(panel)
+    return environment.get_template("page.html.j2").render(
+        board=board,
+        datasets=_datasets(board, panels),
+        panels=panels,
+        choices=_choices(board),
+    )
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.globals |= {"metrics": METRICS, "width": WIDTH, "height": HEIGHT, "unknown": UNKNOWN}
+    environment.filters |= {
+        "percent": percent,
+        "between": between,
+        "link": address,
+        "words": lambda name: str(name).replace("_", " "),
+    }
+    return environment
+
+
+def _stem(folder: str) -> str:
+    """`<dataset>/<recipe>` of a run's folder: its other seeds and splits share it."""
+    return "/".join(folder.split("/")[:2])
+
+
+def _siblings(board: Leaderboard) -> dict[str, list[str]]:
+    """`<dataset>/<recipe>` -> the folders of all its runs on the board, sorted."""
+    found: dict[str, set[str]] = {}
+    for table in board.tables:
+        for row in table.rows:
+            for folder in row.runs:
+                found.setdefault(_stem(folder), set()).add(folder)
+    return {stem: sorted(folders) for stem, folders in found.items()}
+
+
+def _datasets(board: Leaderboard, panels: Iterable[str]) -> list[DatasetView]:
+    by_name: dict[str, list[Table]] = {}
+    for table in board.tables:
+        by_name.setdefault(table.key.dataset, []).append(table)
+    included = set(panels)
+    views = []
+    for name, tables in by_name.items():
+        runs = {folder for table in tables for row in table.rows for folder in row.runs}
+        shown = tuple(_table_view(f"{name}-{index}", table, tables[0]) for index, table in enumerate(tables, 1))
+        views.append(DatasetView(name, shown, len(runs), len(runs & included)))
+    return views
+
+
+def _table_view(table_id: str, table: Table, first: Table) -> TableView:
+    rows = table.rows
+    compared = not unknown_names(table.key) and not unknown_names(first.key)
+    extra = {name for name in ("params_m", "gflops") if any(getattr(row, name) is not None for row in rows)}
+    return TableView(
+        id=table_id,
+        table=table,
+        metric=METRICS.get(table.key.metric, table.key.metric),
+        apart="; ".join(key_differences(table.key, first.key)) if compared else "",
+        parts=tuple(
+            part.name
+            for part in fields(ProtocolFacts)
+            if any(getattr(row.protocol, part.name) not in (UNKNOWN, "") for row in rows)
+        ),
+        extra=frozenset(extra | ({"seeds"} if any(row.kind == "run" for row in rows) else set())),
+        axis=_interval_axis(rows),
+        figures=tuple(scatters(table)),
+    )
+
+
+def _interval_axis(rows: Sequence[Row]) -> Axis:
+    placed = [row for row in rows if row.place is not None] or rows
+    return linear([bound for row in placed for bound in (row.value, *(row.interval or ()))], 4, 96, within=(0.0, 100.0))
+
+
+def _choices(board: Leaderboard) -> dict[str, list[tuple[str, int]]]:
+    """Part of the protocol -> its values and how many rows have each, the most frequent first; `unknown` is one."""
+    rows = [row.protocol for table in board.tables for row in table.rows]
+    counted = {part: Counter(getattr(row, part) or UNKNOWN for row in rows).most_common() for part in _FILTERED}
+    return {part: values for part, values in counted.items() if len(values) > 1}
+
+
+def record_facts(record: RunRecord) -> dict[str, str]:
+    """What a run's record says beside its metrics, for people, in reading order."""
+    counts = ", ".join(f"{count:,} {subset}" for subset, count in record.samples.items() if count)
+    facts = {
+        "model": f"{record.model} ({record.family})",
+        "parameters": f"{record.params_m:.2f} M",
+        "GFLOPs a view": "" if record.gflops is None else f"{record.gflops:.2f}",
+        "samples": counts,
+        **{part.replace("_", " "): value for part, value in asdict(record.protocol).items()},
+        "interval": record.interval_method,
+        "time": ", ".join(f"{what} {seconds:,.0f} s" for what, seconds in record.seconds.items()),
+        "bit-exact": "yes" if record.exact else "no: the device or a resumed run had to deviate",
+        "finished": record.finished,
+        "harbench": record.harbench,
+        "fingerprint": record.fingerprint,
+    }
+    return {name: value for name, value in facts.items() if value and value != UNKNOWN}
+
+
+def address(source: str) -> str:
+    """Address of a source that names one (a DOI, an arXiv number, a page); else empty."""
+    found = _ADDRESS.search(source)
+    if found is None:
+        return ""
+    doi, arxiv, page = found.groups()
+    return f"https://doi.org/{doi}" if doi else f"https://arxiv.org/abs/{arxiv}" if arxiv else str(page)
