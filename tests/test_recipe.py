@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harbench.api.catalog import find_recipe, read_recipe, recipe_paths
+from harbench.api.catalog import find_recipe, read_any, read_recipe, recipe_paths
 from harbench.api.facts import input_shape
 from harbench.datasets.tables import expand_splits, load_spec, load_split
 from harbench.errors import RecipeError
-from harbench.recipe import Recipe, differing_keys, dump_recipe, load_recipe
+from harbench.recipe import Fusion, Recipe, differing_keys, dump_recipe, load_any, load_recipe
+from harbench.reporting.comparability import METRICS
+from harbench.reporting.published import load_published
 
 GOOD = {
     "family": "3d-cnn",
@@ -86,6 +89,50 @@ def test_parts_that_do_not_go_together(tmp_path: Path, changes: dict, words: str
         load_recipe(write(tmp_path, {**GOOD, **changes}))
 
 
+def test_a_key_in_the_wrong_section_is_shown_its_place(tmp_path: Path) -> None:
+    wrong = {**GOOD, "lr": 0.1, "train": {"lr": 0.1, "optimiser": {}}, "data": {"dataset": "ucf101", "short_side": 128}}
+    wrong["input"] = {**GOOD["input"], "num_frames": 8}
+    with pytest.raises(RecipeError) as error:
+        load_recipe(write(tmp_path, wrong))
+    lines = [line.strip() for line in str(error.value).splitlines()[1:]]
+    assert lines == [
+        "data.short_side: unknown key; did you mean 'data.cache.short_side'?",
+        "input.num_frames: unknown key; did you mean 'input.clip.dense.num_frames' or 'input.clip.whole.num_frames'?",
+        "lr: unknown key; did you mean 'train.optimizer.lr'?",
+        "train.lr: unknown key; did you mean 'train.optimizer.lr'?",
+        "train.optimiser: unknown key; did you mean 'optimizer'?",
+    ]
+
+
+FUSION = {
+    "family": "two-stream",
+    "data": {"dataset": "ucf101"},
+    "fuse": [{"recipe": "resnet18"}, {"recipe": "flow_r18", "weight": 1.5}],
+}
+
+
+def test_a_fusion_names_runs_and_nothing_else(tmp_path: Path) -> None:
+    path = write(tmp_path, FUSION)
+    fusion = load_any(path, ["level=logits"])
+    assert isinstance(fusion, Fusion)
+    assert ([each.weight for each in fusion.fuse], fusion.level) == ([1.0, 1.5], "logits")
+    assert load_any(write(tmp_path, dump_recipe(fusion), "again.yaml")) == fusion
+    with pytest.raises(RecipeError, match="only harbench run takes it"):
+        load_recipe(path)
+    wrong = {**FUSION, "fuse": [{"recipe": "resnet18", "wieght": 2}], "levl": "logits", "train": {}}
+    with pytest.raises(RecipeError) as error:
+        load_any(write(tmp_path, wrong, "wrong.yaml"), known={"data.dataset": ["hmdb51"]})
+    lines = [line.strip() for line in str(error.value).splitlines()]
+    assert lines[0].endswith("5 problems:")
+    for start in (
+        "data.dataset: there is no 'ucf101'", "fuse.0.wieght: unknown key; did you mean 'weight'?",
+        "levl: unknown key; did you mean 'level'?", "train: unknown key",
+    ):  # fmt: skip
+        assert any(line.startswith(start) for line in lines), (start, lines)
+    with pytest.raises(RecipeError, match=r"fuse: .*at least 2"):
+        load_any(write(tmp_path, FUSION | {"fuse": [{"recipe": "resnet18"}]}, "alone.yaml"))
+
+
 def test_overrides_are_yaml_by_dotted_path(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD)
     recipe = load_recipe(
@@ -132,7 +179,13 @@ def test_any_text_is_a_recipe_error(tmp_path_factory: pytest.TempPathFactory, te
 
 
 # ------------------------------------------------------------------------------------------- every shipped recipe
-SHIPPED = recipe_paths()
+FUSED = [path for path in recipe_paths() if isinstance(load_any(path), Fusion)]
+SHIPPED = [path for path in recipe_paths() if path not in FUSED]
+
+
+@cache
+def subsets(dataset: str, split: str) -> set[str]:
+    return {sample.subset for sample in load_split(dataset, split).samples}
 
 
 def test_recipes_were_found() -> None:
@@ -144,14 +197,33 @@ def test_a_shipped_recipe_holds(path: Path, tmp_path: Path) -> None:
     recipe: Recipe = read_recipe(str(path), home=tmp_path)
     assert recipe.name == path.stem
     assert recipe.description and "\n" not in recipe.description
-    spec = load_spec(recipe.data.dataset)
     assert recipe.data.dataset == "ucf101" or f"_{recipe.data.dataset}" in path.stem
+    for item in recipe.expect:
+        assert item.split and item.metric in METRICS and item.margin is not None
+    if recipe.data.dataset == "kinetics400":  # the user's own copy
+        assert recipe.train.epochs == 0
+        return
+    spec = load_spec(recipe.data.dataset)
     (split,) = expand_splits(spec, recipe.data.split or spec.splits[0])
-    table = load_split(recipe.data.dataset, split)
-    assert table.subset("train") and table.subset("test")
+    assert {"train", "test"} <= subsets(recipe.data.dataset, split)
     stream = recipe.data.cache.stream
     assert ("rgb" if stream == "flow" else stream) in spec.streams  # flow is computed from rgb
     assert len(input_shape(recipe, spec)) == 4
+
+
+def test_what_recipes_expect_is_published_or_called_harbenchs_own() -> None:
+    """The verdict of `check` finds the row that a recipe quotes, with its key and its protocol."""
+    unknown = []
+    for recipe in (read_recipe(str(path), home=Path("nowhere")) for path in SHIPPED):
+        rows = load_published(recipe.data.dataset)
+        for item in recipe.expect:
+            wanted = (item.value, item.metric, item.split)
+            quoted = [
+                r for r in rows if (r.value, r.key.metric, r.key.split_set) == wanted and r.source_id in item.source
+            ]
+            if not quoted and not item.source.startswith("harbench's own measurement"):
+                unknown.append(f"{recipe.name}: {wanted}")
+    assert not unknown
 
 
 # ---------------------------------------------------------------------------------------------- recipes upon recipes
@@ -194,3 +266,13 @@ def test_a_problem_says_in_which_of_the_recipes_it_stands(tmp_path: Path) -> Non
 def test_a_base_that_is_none(tmp_path: Path, base: object, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         load_recipe(write(tmp_path, {"base": base}, "top.yaml"))
+
+
+@pytest.mark.parametrize("path", FUSED, ids=lambda path: path.stem)
+def test_a_shipped_fusion_is_of_shipped_recipes_on_its_split(path: Path, tmp_path: Path) -> None:
+    fusion = read_any(str(path), home=tmp_path)
+    assert isinstance(fusion, Fusion)
+    assert fusion.name == path.stem and fusion.description and "\n" not in fusion.description
+    for each in fusion.fuse:
+        member = read_recipe(each.recipe, home=tmp_path)
+        assert (member.data.dataset, member.data.split) == (fusion.data.dataset, fusion.data.split)

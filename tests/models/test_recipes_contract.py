@@ -1,10 +1,12 @@
-"""Every shipped recipe: one training step of a batch of two, and one view in evaluation, from made-up media.
+"""What every shipped recipe asks for: one training step of a batch of two, and one view in evaluation, from made-up media.
 
-At the smallest legal size by default, at the recipe's own with `HARBENCH_CONTRACT=full` (`make contract`).
+At the smallest legal size by default, at the recipe's own with `HARBENCH_CONTRACT=full` (`make contract`). Recipes of the
+same network on the same input, which differ in data, training or weights, are tried once, under the first one's name.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from functools import partial
 from pathlib import Path
@@ -22,7 +24,6 @@ from harbench.recipe import EvalConfig, Recipe, load_recipe
 from harbench.records import MediaInfo, Sample
 
 FULL = os.environ.get("HARBENCH_CONTRACT") == "full"
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 CLASSES = 5
 
 
@@ -66,20 +67,41 @@ def shrunk(recipe: Recipe) -> Recipe:
     return Recipe.model_validate(document)
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_one_step_and_one_view(path: Path, tmp_path: Path) -> None:
-    recipe = load_recipe(path)
+def pose_shape(recipe: Recipe) -> tuple[int, int]:
+    """C and V of the poses that a recipe reads, else zeros."""
+    reads = recipe.data.cache.stream == "pose" or recipe.input.with_pose
+    return load_spec(recipe.data.dataset).pose_shape if reads else (0, 0)
+
+
+def combination(recipe: Recipe) -> str:
+    """The network, and what it is given."""
+    args = {key: value for key, value in recipe.model.args.items() if key != "dropout"}
+    given = recipe.input
+    asked = [recipe.model.name, args, recipe.data.cache.stream, pose_shape(recipe), given.bodies, given.with_pose]
+    return json.dumps([*asked, given.clip.frames_per_clip, given.size], sort_keys=True)
+
+
+def distinct() -> list[Recipe]:
+    """One recipe a combination, the first by name; those that only fuse the scores of others have no network."""
+    found: dict[str, Recipe] = {}
+    for path in sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml")):
+        if "\nfuse:" not in path.read_text(encoding="utf-8"):
+            recipe = load_recipe(path) if FULL else shrunk(load_recipe(path))
+            found.setdefault(combination(recipe), recipe)
+    return list(found.values())
+
+
+@pytest.mark.parametrize("recipe", distinct(), ids=lambda recipe: recipe.name)
+def test_one_step_and_one_view(recipe: Recipe) -> None:
     if recipe.model.name in NEEDS:
         pytest.importorskip(NEEDS[recipe.model.name])
-    recipe = recipe if FULL else shrunk(recipe)
-    spec = load_spec(recipe.data.dataset, tmp_path)
+    channels, joints = pose_shape(recipe)
     if recipe.data.cache.stream == "pose":
-        channels, joints = spec.pose_shape
         cache = Noise((recipe.input.bodies, joints, channels), np.float32)
     else:
         side = recipe.input.size * 8 // 7 + 1
         cache = Noise((side, side, 2 if recipe.data.cache.stream == "flow" else 3), np.uint8)
-    beside = Noise((recipe.input.bodies, *spec.pose_shape[::-1]), np.float32) if recipe.input.with_pose else None
+    beside = Noise((recipe.input.bodies, joints, channels), np.float32) if recipe.input.with_pose else None
     rows = [Sample(f"s{i}", i % CLASSES, f"g{i}", "train", f"m{i}") for i in range(2)]
     torch.manual_seed(0)
     model = build_model(recipe.model.model_copy(update={"weights": None, "init_from": None}), CLASSES)
