@@ -82,6 +82,12 @@ def rank_of_target(scores: Floats, targets: Targets) -> Targets:
     return ranks
 
 
+def right(predictions: Predictions, average: str) -> npt.NDArray[np.bool_]:
+    """Which samples are right, `[N]`: the true class has the best mean probability (`prob`) or mean logit (`logit`)."""
+    scores = predictions.probabilities if average == "prob" else predictions.logits
+    return rank_of_target(scores, predictions.targets) < 1
+
+
 def average_precisions(
     scores: Floats, positive: npt.NDArray[np.bool_]
 ) -> tuple[float | None, float | None, float | None]:

@@ -29,6 +29,7 @@ from harbench.records.progress import (
 from harbench.records.results import (
     UNKNOWN,
     Comparability,
+    JointInterval,
     Leaderboard,
     ProtocolFacts,
     PublishedResult,
@@ -53,6 +54,7 @@ __all__ = [
     "DatasetSpec",
     "EpochStats",
     "FrameCache",
+    "JointInterval",
     "Leaderboard",
     "MediaInfo",
     "MediaMatch",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -37,6 +37,8 @@ class MediaInfo:
     """Width and height as decoded, before resizing; zeros where unknown."""
     decoder: str = ""
     """Who decoded it, with version: `pyav 18.1.0`; empty where unknown."""
+    times: npt.NDArray[np.float64] | None = field(default=None, compare=False)
+    """Seconds `[frames]` at which each frame is shown, where the frame rate varies; else `fps` says it."""
 
 
 @dataclass(frozen=True)

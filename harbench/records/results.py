@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 UNKNOWN = "unknown"
@@ -45,6 +45,16 @@ class ProtocolFacts:
     cache: str = UNKNOWN
 
 
+@dataclass(frozen=True, slots=True)
+class JointInterval:
+    """95 % interval of the mean of a metric over the splits of a set, whose groups were drawn for all of them together."""
+
+    metric: str
+    low: float
+    high: float
+    method: str
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """run.json: what a finished run is. A run is a resolved recipe x split x seed."""
@@ -79,6 +89,10 @@ class RunRecord:
     """ISO 8601, UTC."""
     harbench: str
     """Version that wrote the record."""
+    members: Mapping[str, float] = field(default_factory=dict)
+    """Folder -> weight of the runs whose scores this one fuses; empty: it was trained."""
+    joint: Mapping[str, JointInterval] = field(default_factory=dict)
+    """Split set -> interval of the mean over its splits, where all are there. It lies beside them, not in run.json."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +105,7 @@ class RunReport:
     split: str
     seed: int
     state: str
-    """`finished` now, `already finished`, or `dry run`."""
+    """`finished` now, `already finished`, `dry run`, `failed`, or as which job it was submitted."""
     metrics: Mapping[str, float | None]
     interval: tuple[float, float] | None
     headline: str
@@ -101,6 +115,8 @@ class RunReport:
     plan: Mapping[str, object]
     """Dry run only: resolved recipe, parameters, FLOPs, sizes, and what is in the way."""
     seconds: Mapping[str, float]
+    error: str = ""
+    """Why there is no number, of a run that failed among others."""
 
 
 @dataclass(frozen=True, slots=True)

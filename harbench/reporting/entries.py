@@ -149,7 +149,12 @@ def _split_set_entries(runs: Sequence[RunRecord], metric: str, protocols: Protoc
         if seeds:
             used = [runs[seed] for runs in by_seed for seed in seeds]
             values = [fmean(_value(runs[seed], metric) for runs in by_seed) for seed in seeds]
-            entries.append(_entry(used, metric, values, name, None, _left_out(missing, "splits")))
+            known = [by_seed[0][seed].joint.get(name) for seed in seeds]
+            joint = [each for each in known if each and each.metric == metric]
+            interval = _mean_interval([(each.low, each.high) for each in joint]) if len(joint) == len(seeds) else None
+            notes = _left_out(missing, "splits")
+            notes += _interval_note(interval, len(seeds), joint[0].method) if joint else []
+            entries.append(_entry(used, metric, values, name, interval, notes))
     return entries
 
 

@@ -1,7 +1,8 @@
 """Run folders: what a finished run leaves on disk, and how it is read again.
 
 `predictions.npz`, `views.npz` (when small), `per_class.csv`, and `run.json`, which is written last: a folder without
-it is not a finished run. Reading records needs only the standard library.
+it is not a finished run. Beside the splits of a set lies the interval of their mean, `mean-of-3/seed0.json`. Reading
+records needs only the standard library.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from harbench.errors import HarbenchWarning, RunError
 from harbench.files import replacing, write_text
-from harbench.records import ClassLabel, Comparability, Metrics, Predictions, ProtocolFacts, RunRecord
+from harbench.records import ClassLabel, Comparability, JointInterval, Metrics, Predictions, ProtocolFacts, RunRecord
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -91,7 +92,40 @@ def load_runs(root: Path) -> list[RunRecord]:
             continue
         # A folder that was moved or copied is what it is called now.
         records.append(replace(record, folder=path.parent.relative_to(root).as_posix()))
-    return records
+    return _with_joint(records, root)
+
+
+def save_joint(recipe: Path, split_set: str, seed: str, finished: Mapping[str, str], joint: JointInterval) -> None:
+    """Write the interval of a mean over splits to `<recipe's folder>/<split set>/<seed>.json`.
+
+    `finished` says when the run of each split was, so that a repeated one is not taken for it.
+    """
+    content = {"finished": dict(finished), **asdict(joint)}
+    write_text(recipe / split_set / f"{seed}.json", json.dumps(content, indent=2) + "\n")
+
+
+def load_joint(path: Path) -> tuple[dict[str, str], JointInterval] | None:
+    """When the run of each split was finished, and the interval of their mean; None where it has to be made (again)."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return dict(raw.pop("finished")), JointInterval(**raw)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _with_joint(records: Sequence[RunRecord], root: Path) -> list[RunRecord]:
+    """The records with the intervals of means over splits that were made of exactly these runs."""
+    by_folder = {record.folder: record for record in records}
+    for path in sorted(root.glob("*/*/*/seed*.json")):
+        finished, joint = load_joint(path) or ({}, None)
+        recipe = path.parent.parent.relative_to(root)
+        folders = {split: (recipe / split / path.stem).as_posix() for split in finished}
+        now = {split: by_folder[folder].finished for split, folder in folders.items() if folder in by_folder}
+        if joint is not None and now == finished:
+            for folder in folders.values():
+                record = by_folder[folder]
+                by_folder[folder] = replace(record, joint={**record.joint, path.parent.name: joint})
+    return list(by_folder.values())
 
 
 def load_run(folder: Path) -> RunRecord:
