@@ -11,7 +11,7 @@ from harbench.errors import RecipeError
 from harbench.records import SplitCheck
 
 if TYPE_CHECKING:
-    from harbench.recipe import Recipe
+    from harbench.recipe import Fusion, Recipe
 
 
 @dataclass(frozen=True)
@@ -119,28 +119,39 @@ def find_recipe(name: str) -> Path:
 
 def read_recipe(name: str, overrides: tuple[str, ...] = (), *, home: Path) -> Recipe:
     """Load and validate a recipe against the data sets and models that exist."""
+    from harbench.recipe import load_recipe
+
+    return load_recipe(find_recipe(name), overrides, known=_known_names(home))
+
+
+def read_any(name: str, overrides: tuple[str, ...] = (), *, home: Path) -> Recipe | Fusion:
+    """As `read_recipe`, also of a recipe that fuses finished runs."""
+    from harbench.recipe import load_any
+
+    return load_any(find_recipe(name), overrides, known=_known_names(home))
+
+
+def _known_names(home: Path) -> dict[str, set[str]]:
     from harbench.datasets.tables import dataset_names
     from harbench.models.find import model_names
-    from harbench.recipe import load_recipe
     from harbench.reporting.published import published_names
 
     # kinetics400 has published numbers and no table: a recipe may name it, and it exists once the user has prepared it.
-    datasets = {*dataset_names(home), *published_names(home)}
-    return load_recipe(find_recipe(name), overrides, known={"data.dataset": datasets, "model.name": model_names()})
+    return {"data.dataset": {*dataset_names(home), *published_names(home)}, "model.name": set(model_names())}
 
 
 def recipes(name: str | None = None, *, home: Path) -> list[RecipeSummary]:
     """List and validate the shipped recipes, or show one by name or path."""
     found = []
     for path in [find_recipe(name)] if name else recipe_paths():
-        recipe = read_recipe(str(path), home=home)
+        recipe = read_any(str(path), home=home)
         found.append(
             RecipeSummary(
                 name=recipe.name,
                 path=str(path),
                 description=recipe.description,
                 family=recipe.family,
-                model=recipe.model.name,
+                model=_what(recipe),
                 dataset=recipe.data.dataset,
                 split=recipe.data.split,
                 expect=tuple(f"{item.metric} {item.value:.2f} ({item.source})" for item in recipe.expect),
@@ -150,11 +161,20 @@ def recipes(name: str | None = None, *, home: Path) -> list[RecipeSummary]:
     return found
 
 
-def recipe_schema() -> dict[str, Any]:
-    """JSON schema of a recipe, for editors."""
-    from harbench.recipe import Recipe
+def _what(recipe: Recipe | Fusion) -> str:
+    """The model, or the runs that are fused."""
+    from harbench.recipe import Fusion
 
-    return Recipe.model_json_schema()
+    return " + ".join(each.recipe for each in recipe.fuse) if isinstance(recipe, Fusion) else recipe.model.name
+
+
+def recipe_schema() -> dict[str, Any]:
+    """JSON schema of a recipe, for editors: one that trains, or one that fuses."""
+    from pydantic import TypeAdapter
+
+    from harbench.recipe import Fusion, Recipe
+
+    return {"title": "Recipe", **TypeAdapter(Recipe | Fusion).json_schema()}
 
 
 def recipe_text(summary: RecipeSummary) -> str:

@@ -68,6 +68,8 @@ def open_run(folder: Path, *, home: Path, runs: Path, views: Mapping[str, object
             f"there is no finished run in {folder}; `harbench run` finishes it, `harbench report` lists those there are"
         )
     record = load_run(folder)
+    if record.members:
+        raise RunError(f"{folder} fuses the scores of runs and has no weights; take one of {', '.join(record.members)}")
     recipe = Recipe.model_validate(yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")))
     changed = EvalConfig.model_validate(recipe.eval.model_dump() | dict(views or {}))
     recipe = recipe.model_copy(update={"eval": changed})

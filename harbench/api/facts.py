@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -146,8 +147,10 @@ def model_metadata(inputs: Inputs) -> dict[str, str]:
     }
 
 
-def intervals_of(inputs: Inputs, predictions: Predictions, average: str) -> tuple[dict[str, tuple[float, float]], str]:
-    """95 % interval of top-1, by source group where samples share one."""
+def intervals_of(
+    predictions: Predictions, average: str, groups: Sequence[str]
+) -> tuple[dict[str, tuple[float, float]], str]:
+    """95 % interval of top-1, by source group (one a sample) where samples share one."""
     import numpy as np
 
     from harbench.evaluation.intervals import interval
@@ -156,7 +159,7 @@ def intervals_of(inputs: Inputs, predictions: Predictions, average: str) -> tupl
     scored = ~np.isnan(scores).any(axis=1)
     correct = np.zeros(len(scores), dtype=bool)
     correct[scored] = scores[scored].argmax(axis=1) == predictions.targets[scored]
-    low, high, method = interval(correct, [sample.group for sample in inputs.table.subset("test")])
+    low, high, method = interval(correct, groups)
     return {"top1": (low, high)}, method
 
 
@@ -175,7 +178,8 @@ def make_record(
     from harbench.reporting.comparability import fingerprint
 
     recipe, key, protocol = inputs.recipe, key_of(inputs), protocol_of(inputs)
-    intervals, method = intervals_of(inputs, predictions, recipe.eval.average)
+    groups = [sample.group for sample in inputs.table.subset("test")]
+    intervals, method = intervals_of(predictions, recipe.eval.average, groups)
     return RunRecord(
         folder=folder,
         recipe=folder.split("/")[1],

@@ -17,17 +17,17 @@ from harbench.errors import RunError
 from harbench.files import locked, replacing
 
 if TYPE_CHECKING:
-    from harbench.recipe import Recipe
+    from harbench.recipe import Fusion, Recipe
 
 
-def run_folder(recipe: Recipe, overrides: Sequence[str], tag: str, seed: int) -> Path:
+def run_folder(recipe: Recipe | Fusion, overrides: Sequence[str], tag: str, seed: int) -> Path:
     """`<dataset>/<recipe>[+<tag or 8 hex of the overrides>]/<split>/seed<s>`."""
     mark = tag or (hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:8] if overrides else "")
     return Path(recipe.data.dataset, recipe.name + (f"+{mark}" if mark else ""), recipe.data.split, f"seed{seed}")
 
 
 @contextmanager
-def held(recipe: Recipe, folder: Path, force: bool) -> Iterator[bool]:
+def held(recipe: Recipe | Fusion, folder: Path, force: bool) -> Iterator[bool]:
     """Hold the lock of `folder`, which is this recipe's or new; `force` empties it first. Yields whether it is finished.
 
     Of several ranks the first holds it, and tells the others.
@@ -57,12 +57,12 @@ def log_file(path: Path) -> Iterator[None]:
         handler.close()
 
 
-def _same_recipe(recipe: Recipe, folder: Path, force: bool) -> None:
+def _same_recipe(recipe: Recipe | Fusion, folder: Path, force: bool) -> None:
     """A folder whose recipe differs is never resumed; `force` empties it first."""
     import yaml
     from pydantic import ValidationError
 
-    from harbench.recipe import Recipe, differing_keys
+    from harbench.recipe import differing_keys
 
     if force and folder.exists():
         for entry in folder.iterdir():
@@ -74,7 +74,7 @@ def _same_recipe(recipe: Recipe, folder: Path, force: bool) -> None:
         return
     old = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
     with suppress(ValidationError):  # an older harbench wrote fewer keys: their defaults are what they meant
-        old = Recipe.model_validate(old).model_dump(mode="json")
+        old = type(recipe).model_validate(old).model_dump(mode="json")
     new = recipe.model_dump(mode="json")
     for words in ("description", "expect"):  # they train nothing; a run is held to what its own recipe.yaml expected
         old.pop(words, None)

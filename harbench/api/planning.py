@@ -14,12 +14,21 @@ from harbench.records import RunReport
 if TYPE_CHECKING:
     from torch import nn
 
-    from harbench.recipe import Recipe
+    from harbench.recipe import Fusion, Recipe
     from harbench.records import SplitTable
 
 
-def plan(recipe: Recipe, folder: Path, seed: int, *, home: Path) -> RunReport:
+def plan(recipe: Recipe | Fusion, folder: Path, seed: int, *, home: Path, runs: Path) -> RunReport:
     """Resolve, count and estimate; nothing is trained or written. Needs neither media nor weights."""
+    from harbench.api.fusing import fusion_plan
+    from harbench.recipe import Fusion
+
+    if isinstance(recipe, Fusion):
+        return fusion_plan(recipe, folder, seed, runs=runs)
+    return _training_plan(recipe, folder, seed, home)
+
+
+def _training_plan(recipe: Recipe, folder: Path, seed: int, home: Path) -> RunReport:
     from harbench.datasets.tables import load_spec
     from harbench.models.build import build_model
     from harbench.models.profile import count_parameters

@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harbench.api.catalog import read_recipe
+from harbench.api.catalog import read_any
 from harbench.api.facts import make_record, model_metadata
 from harbench.api.fitting import opened, train
 from harbench.api.folders import held, run_folder
 from harbench.api.inputs import Inputs
+from harbench.api.jointly import join_splits
 from harbench.api.processes import choose_device, follows, joined
 from harbench.records import RunRecord, RunReport, Track, silent
 
 if TYPE_CHECKING:
     import torch
 
-    from harbench.recipe import Recipe
+    from harbench.recipe import Fusion, Recipe
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run, before anything of it is there."""
+
+    name: str
+    """The recipe as the user named it."""
+    recipe: Recipe | Fusion
+    """On its split."""
+    folder: Path
+    seed: int
 
 
 def run(
@@ -32,6 +46,7 @@ def run(
     runs: Path,
     split: str = "",
     seeds: int = 1,
+    seed: int | None = None,
     overrides: tuple[str, ...] = (),
     tag: str = "",
     device: str = "auto",
@@ -40,7 +55,7 @@ def run(
     ok_missing: int = 0,
     track: Track = silent,
 ) -> list[RunReport]:
-    """Train and evaluate every recipe on every split with every seed.
+    """Train and evaluate every recipe on every split with every seed, or with one `seed` alone.
 
     All recipes are validated before the first is started. A finished run is left alone unless `force`; an unfinished
     one goes on where it was, to the bit. Under `torchrun` every process calls this, and all return the same.
@@ -52,33 +67,44 @@ def run(
     """
     from harbench.api.planning import plan
 
+    chosen = range(seeds) if seed is None else (seed,)
     with joined(device):
         track = silent if follows() else track
-        return [
-            plan(recipe, folder, seed, home=home)
-            if dry_run
-            else _one_run(recipe, folder, seed, home, runs, device, force, ok_missing, track)
-            for recipe, folder, seed in _every_run(recipes, home, runs, split, seeds, overrides, tag)
-        ]
+        planned = every_run(recipes, home, runs, split, chosen, overrides, tag)
+        if dry_run:
+            return [plan(each.recipe, each.folder, each.seed, home=home, runs=runs) for each in planned]
+        done = []
+        for each in planned:
+            done.append(_one_run(each.recipe, each.folder, each.seed, home, runs, device, force, ok_missing, track))
+            if not follows():
+                join_splits(each.folder, home=home)
+        return done
 
 
-def _every_run(
-    recipes: Sequence[str], home: Path, runs: Path, split: str, seeds: int, overrides: tuple[str, ...], tag: str
-) -> Iterator[tuple[Recipe, Path, int]]:
-    """Recipe with its split, folder and seed of each run."""
+def every_run(
+    names: Sequence[str],
+    home: Path,
+    runs: Path,
+    split: str,
+    seeds: Sequence[int],
+    overrides: tuple[str, ...],
+    tag: str,
+) -> list[Planned]:
+    """Recipes x splits x seeds, in this order. Raises RecipeError before the first where any recipe is wrong."""
     from harbench.datasets.tables import expand_splits, load_spec
 
-    loaded = [read_recipe(name, overrides, home=home) for name in recipes]
-    for recipe in loaded:
+    planned = []
+    for name, recipe in [(name, read_any(name, overrides, home=home)) for name in names]:
         spec = load_spec(recipe.data.dataset, home)
         for each in expand_splits(spec, split or recipe.data.split or spec.splits[0], home):
             chosen = recipe.model_copy(update={"data": recipe.data.model_copy(update={"split": each})})
-            for seed in range(seeds):
-                yield chosen, runs / run_folder(chosen, overrides, tag, seed), seed
+            for seed in seeds:
+                planned.append(Planned(name, chosen, runs / run_folder(chosen, overrides, tag, seed), seed))
+    return planned
 
 
 def _one_run(
-    recipe: Recipe,
+    recipe: Recipe | Fusion,
     folder: Path,
     seed: int,
     home: Path,
@@ -88,12 +114,19 @@ def _one_run(
     ok_missing: int,
     track: Track,
 ) -> RunReport:
+    from harbench.api.fusing import check_current, fuse_runs
+    from harbench.recipe import Fusion
     from harbench.reporting.runs import load_run
 
     with held(recipe, folder, force) as finished:
         if finished:
             log.info("%s is finished; --force repeats it", folder)
-            return _summary(load_run(folder), str(folder), "already finished", 0)
+            record = load_run(folder)
+            check_current(record, runs)
+            return summary(record, str(folder), "already finished", 0)
+        if isinstance(recipe, Fusion):
+            record = fuse_runs(recipe, folder, seed, home=home, runs=runs)
+            return summary(record, str(folder), "finished", record.samples["test"] - record.samples["scored"])
         where = choose_device(device)
         with opened(recipe, folder, seed, where, home=home, ok_missing=ok_missing) as inputs:
             return _train_and_evaluate(inputs, folder, seed, runs, where, track)
@@ -128,10 +161,11 @@ def _train_and_evaluate(
     record = make_record(inputs, model, predictions, metrics, name, seed, seconds, exact)
     if not follows():
         save_run(folder, record, predictions, inputs.table.classes, metrics)
-    return _summary(record, str(folder), "finished", len(predictions.failed))
+    return summary(record, str(folder), "finished", len(predictions.failed))
 
 
-def _summary(record: RunRecord, folder: str, state: str, failed: int) -> RunReport:
+def summary(record: RunRecord, folder: str, state: str, failed: int) -> RunReport:
+    """What is said of a finished run; `failed` test samples have no score."""
     headline = record.key.metric
     return RunReport(
         folder=folder,
@@ -156,7 +190,9 @@ def run_text(report: RunReport) -> str:
         return "\n".join(f"{key:12} {value}" for key, value in report.plan.items())
     shown = [f"{name} {value:.2f}" for name, value in report.metrics.items() if value is not None]
     interval = f"  (95 %: {report.interval[0]:.2f} to {report.interval[1]:.2f})" if report.interval else ""
-    lines = [f"{report.folder}: {report.state}", f"  {'  '.join(shown)}{interval}"]
+    lines = [f"{report.folder}: {report.state}"]
+    lines += [f"  {'  '.join(shown)}{interval}"] if shown else []
+    lines += [f"  {line}" for line in report.error.splitlines()]
     lines += [f"  {name} took {seconds:.0f} s" for name, seconds in report.seconds.items()]
     if report.failed:
         lines.append(f"  {report.failed} test samples have no score and count as wrong")

@@ -126,7 +126,8 @@ def _add(
     np.add.at(scores.logits, rows, logits)
     np.add.at(scores.probabilities, rows, probabilities)
     if scores.views is not None:
-        scores.views[rows, views] = logits
+        largest = np.finfo(np.float16).max  # a model that diverged goes beyond it; the sums keep what it said
+        scores.views[rows, views] = logits.clip(-largest, largest)
 
 
 def _predictions(scores: _Scores, data: ClipDataset, failed: dict[int, str]) -> Predictions:

@@ -5,6 +5,7 @@ A component never sees a whole recipe, only its own part. `load_recipe` reports 
 
 from __future__ import annotations
 
+from harbench.recipe.fusion import Fusion, FusionData, Member
 from harbench.recipe.inputs import (
     AugmentConfig,
     CacheConfig,
@@ -17,7 +18,7 @@ from harbench.recipe.inputs import (
     Uniform,
     Whole,
 )
-from harbench.recipe.load import differing_keys, dump_recipe, load_recipe
+from harbench.recipe.load import differing_keys, dump_recipe, load_any, load_recipe
 from harbench.recipe.schema import EvalConfig, ExpectConfig, ModelConfig, Recipe
 from harbench.recipe.training import OptimizerConfig, ScheduleConfig, TrainConfig
 
@@ -29,7 +30,10 @@ __all__ = [
     "Dense",
     "EvalConfig",
     "ExpectConfig",
+    "Fusion",
+    "FusionData",
     "InputConfig",
+    "Member",
     "ModelConfig",
     "OptimizerConfig",
     "Recipe",
@@ -41,5 +45,6 @@ __all__ = [
     "Whole",
     "differing_keys",
     "dump_recipe",
+    "load_any",
     "load_recipe",
 ]

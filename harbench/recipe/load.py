@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from harbench.errors import RecipeError
 from harbench.places import shipped
+from harbench.recipe.fusion import Fusion
 from harbench.recipe.schema import Recipe
 
 _OWN = ("base", "name", "description", "expect")
@@ -29,6 +30,16 @@ def load_recipe(
     `known` maps `data.dataset` and `model.name` to the names that exist; api hands them in, so that a typo is found here,
     with the nearest right name. Raises RecipeError that lists every problem at once, by dotted path.
     """
+    recipe = load_any(path, overrides, known=known)
+    if isinstance(recipe, Fusion):
+        raise RecipeError(f"{path} fuses finished runs and trains nothing: only harbench run takes it")
+    return recipe
+
+
+def load_any(
+    path: Path, overrides: Iterable[str] = (), *, known: Mapping[str, Iterable[str]] | None = None
+) -> Recipe | Fusion:
+    """As `load_recipe`, also of a recipe that fuses runs: one with the key `fuse`."""
     documents = _with_bases(path)
     for override in overrides:
         _apply(documents[0][1], override)
@@ -38,11 +49,12 @@ def load_recipe(
     raw.pop("base", None)
     raw.setdefault("name", path.stem)
     problems: list[str] = []
-    recipe: Recipe | None = None
+    kind = Fusion if "fuse" in raw else Recipe
+    recipe: Recipe | Fusion | None = None
     try:
-        recipe = Recipe.model_validate(raw)
+        recipe = kind.model_validate(raw)
     except ValidationError as error:
-        problems += [_explain(item) + _whence(item["loc"], documents) for item in error.errors()]
+        problems += [_explain(item, kind) + _whence(item["loc"], documents) for item in error.errors()]
     for dotted, names in (known or {}).items():
         value = _dig(raw, dotted)
         if isinstance(value, str) and ":" not in value and value not in set(names):
@@ -123,7 +135,7 @@ def _states(document: Mapping[str, Any], location: Iterable[Any]) -> bool:
     return True
 
 
-def dump_recipe(recipe: Recipe) -> str:
+def dump_recipe(recipe: Recipe | Fusion) -> str:
     """The resolved recipe as YAML, every default written out."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
@@ -169,10 +181,10 @@ def _dig(raw: Mapping[str, Any], dotted: str) -> Any:
     return node
 
 
-def _explain(item: Mapping[str, Any]) -> str:
+def _explain(item: Mapping[str, Any], kind: type[BaseModel]) -> str:
     path = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
-        return f"{path}: unknown key{_nearest(str(item['loc'][-1]), _keys_at(item['loc'][:-1]))}"
+        return f"{path}: unknown key{_meant(item['loc'], kind)}"
     if item["type"] == "missing":
         return f"{path}: missing"
     message = str(item["msg"]).removeprefix("Value error, ")
@@ -180,16 +192,31 @@ def _explain(item: Mapping[str, Any]) -> str:
     return f"{path or 'recipe'}: {message}{found}"
 
 
-def _keys_at(location: Iterable[Any]) -> list[str]:
-    """The legal keys of the section at `location`, following the schema."""
-    model: Any = Recipe
-    for part in location:
-        annotation = (
-            model.model_fields[part].annotation if isinstance(part, str) and part in model.model_fields else None
-        )
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model)
-    return list(model.model_fields)
+def _meant(location: Iterable[Any], kind: type[BaseModel]) -> str:
+    """What an unknown key may have been meant for: the same key deeper in its section, else the nearest beside it."""
+    *section, key = location
+    model: type[BaseModel] = kind
+    for part in section:
+        field = model.model_fields.get(part) if isinstance(part, str) else None
+        model = (field and _section(field.annotation)) or model
+    deeper = [path for path in _paths(model) if path.endswith(f".{key}")]
+    if deeper:
+        return f"; did you mean {' or '.join(repr('.'.join([*map(str, section), path])) for path in deeper)}?"
+    return _nearest(str(key), model.model_fields)
+
+
+def _paths(model: type[BaseModel]) -> Iterator[str]:
+    """Every legal key of a section and of the sections in it, dotted."""
+    for name, field in model.model_fields.items():
+        yield name
+        inner = _section(field.annotation)
+        yield from (f"{name}.{path}" for path in _paths(inner)) if inner else ()
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The section that a key holds: itself, or where it is optional or a list."""
+    candidates = [annotation, *getattr(annotation, "__args__", ())]
+    return next((each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)), None)
 
 
 def _nearest(value: str, names: Iterable[str]) -> str:

@@ -77,14 +77,18 @@ class ExpectConfig(Part):
     note: str = ""
 
 
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+Family = Literal[
+    "3d-cnn", "cnn-lstm", "image-cnn", "skeleton", "two-stream", "transformer", "frame-baseline", "pose-image"
+]
+
+
 class Recipe(Part):
     """One training and evaluation setting, complete."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    name: Name
     description: str = ""
-    family: Literal[
-        "3d-cnn", "cnn-lstm", "image-cnn", "skeleton", "two-stream", "transformer", "frame-baseline", "pose-image"
-    ]
+    family: Family
     data: DataConfig
     input: InputConfig
     model: ModelConfig
