@@ -7,6 +7,9 @@ translated by `published_protocols.csv` beside this script: `column,dataset,raw,
 `field=value; field=value`. A text without a translation is an error, and so is a translation that no row uses. When
 two texts of a row speak of the same field, the more specific one wins (see PRECEDENCE). Lines of the column `words`
 replace a part of a note.
+
+`published_more.csv` beside this script holds further rows as they are to be, each with its data set in front: claims of
+origin projects that the collected table leaves out for having no protocol, and other people's code run again by harbench.
 """
 
 from __future__ import annotations
@@ -87,7 +90,9 @@ def translate(raw: dict[str, str], mapping: Mapping, used: set[tuple[str, str, s
     return dataset, {column: row.get(column) or ("" if column in COPIED else "unknown") for column in COLUMNS}
 
 
-def build(source: Path, mapping_path: Path = HERE / "published_protocols.csv") -> dict[str, str]:
+def build(
+    source: Path, mapping_path: Path = HERE / "published_protocols.csv", more: Path | None = HERE / "published_more.csv"
+) -> dict[str, str]:
     """Data set -> text of its published.csv: sorted rows, one column a field."""
     mapping = read_mapping(mapping_path)
     used: set[tuple[str, str, str]] = set()
@@ -97,6 +102,10 @@ def build(source: Path, mapping_path: Path = HERE / "published_protocols.csv") -
             if raw["ship"] in SHIPPED:
                 dataset, row = translate(raw, mapping, used)
                 tables[dataset].append(tuple(row[column] for column in COLUMNS))
+    if more is not None:
+        with open(more, encoding="utf-8", newline="") as handle:
+            for line in csv.DictReader(handle):
+                tables[line["dataset"]].append(tuple(line[column] for column in COLUMNS))
     if stale := set(mapping) - used:
         raise SystemExit(f"{mapping_path}: no row uses {sorted(stale)}")
     return {dataset: _as_csv(sorted(rows)) for dataset, rows in sorted(tables.items())}

@@ -16,13 +16,15 @@ from harbench.reporting.published import COLUMNS, load_published, published_name
 COUNTS = {
     "hmdb51": 124,
     "jhmdb": 4,
+    "jhmdb14": 4,
     "kinetics400": 96,
     "kth": 16,
     "ntu120": 97,
     "ntu60": 135,
+    "ntu7": 1,
     "sample": 4,
     "stanford40": 14,
-    "ucf101": 182,
+    "ucf101": 184,
 }
 ROW = {
     **dict.fromkeys(COLUMNS, "unknown"),
@@ -76,7 +78,7 @@ def test_numbers_that_are_often_misquoted_are_kept_apart() -> None:
 
 def test_numbers_selected_on_test_say_so() -> None:
     chosen = [r for name in COUNTS for r in load_published(name) if r.protocol.selection == "test"]
-    assert Counter(r.key.dataset for r in chosen) == {"ucf101": 8, "hmdb51": 5, "stanford40": 4, "jhmdb": 4}
+    assert Counter(r.key.dataset for r in chosen) == {"ucf101": 8, "hmdb51": 5, "stanford40": 4, "jhmdb": 4, "ntu7": 1}
     assert all(r.protocol.selection == "test" for r in load_published("ucf101") if "dronefreak" in r.method)
     assert all(r.protocol.selection == "test" for r in load_published("jhmdb"))
 
@@ -89,8 +91,14 @@ def test_kth_per_file_numbers_are_counts_of_216_files() -> None:
         assert abs(row.value - 100 * round(row.value * 2.16) / 216) < 0.01, row.method
 
 
-def test_uncited_numbers_are_not_shipped() -> None:
-    assert not [r for r in load_published("ucf101") if r.value in (82.8, 85.0) and "18" in r.backbone]
+def test_claims_of_origin_projects_are_marked_and_the_uncited_ones_left_out() -> None:
+    origins = ("dronefreak/", "LoylP/", "vidyacheekuri/")
+    claims = [r for name in COUNTS for r in load_published(name) if any(each in r.source_id for each in origins)]
+    assert len(claims) == 12
+    assert all(r.notes.startswith("self-reported") for r in claims)
+    ranked = [r for r in claims if r.protocol.selection != "test" and r.key.split_set != "unknown"]
+    assert not ranked
+    assert not [r for r in claims if r.value == 82.8 or (r.value == 85.0 and "dronefreak" in r.source_id)]
 
 
 # -------------------------------------------------------------------------------------------------------- the builder
@@ -117,7 +125,10 @@ def test_rebuilding_gives_the_same_bytes(builder: ModuleType, test_data: Path) -
         assert (shipped("splits") / dataset / "published.csv").read_bytes() == text.encode()
     with open(source, encoding="utf-8", newline="") as handle:
         taken = Counter(row["ship"] in ("yes", "secondary") for row in csv.DictReader(handle))
-    assert sum(text.count("\n") - 1 for text in tables.values()) == taken[True] == 668
+    with open(shipped("splits") / "published_more.csv", encoding="utf-8", newline="") as handle:
+        more = len(list(csv.DictReader(handle)))
+    assert (taken[True], more) == (668, 7)
+    assert sum(text.count("\n") - 1 for text in tables.values()) == taken[True] + more
 
 
 RAW = {
@@ -154,7 +165,9 @@ def _source(path: Path, *rows: dict[str, str]) -> Path:
 def test_the_mapping_translates_and_the_specific_text_wins(builder: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "map.csv").write_text(MAPPING)
     source = _source(tmp_path / "raw.csv", RAW, RAW | {"ship": "no", "protocol": "never mapped"})
-    tables = builder.build(source, tmp_path / "map.csv")
+    (tmp_path / "more.csv").write_text("dataset," + ",".join(COLUMNS) + "\ntoy2" + ",x" * len(COLUMNS) + "\n")
+    tables = builder.build(source, tmp_path / "map.csv", tmp_path / "more.csv")
+    assert tables["toy2"].splitlines()[1] == ",".join("x" * len(COLUMNS))
     (row,) = csv.DictReader(tables["toy"].splitlines())
     assert (row["split_set"], row["level"], row["modality"], row["views"]) == ("split1", "clip", "RGB", "unknown")
 
@@ -163,13 +176,13 @@ def test_a_text_without_translation_and_a_stale_one_are_errors(builder: ModuleTy
     (tmp_path / "map.csv").write_text(MAPPING)
     source = _source(tmp_path / "raw.csv", RAW | {"protocol": "fold B"})
     with pytest.raises(SystemExit, match="fold B"):
-        builder.build(source, tmp_path / "map.csv")
+        builder.build(source, tmp_path / "map.csv", None)
     (tmp_path / "map.csv").write_text(MAPPING + "views,,9x9,views=9x9,\n")
     with pytest.raises(SystemExit, match="9x9"):
-        builder.build(_source(tmp_path / "raw.csv", RAW), tmp_path / "map.csv")
+        builder.build(_source(tmp_path / "raw.csv", RAW), tmp_path / "map.csv", None)
     (tmp_path / "map.csv").write_text(MAPPING + "views,,1x1,veiws=1x1,\n")
     with pytest.raises(SystemExit, match="veiws"):
-        builder.build(_source(tmp_path / "raw.csv", RAW), tmp_path / "map.csv")
+        builder.build(_source(tmp_path / "raw.csv", RAW), tmp_path / "map.csv", None)
 
 
 # ------------------------------------------------------------------------------------------------------ a user's rows
