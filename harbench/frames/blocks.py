@@ -55,6 +55,8 @@ class Entry:
     """CRC-32 of everything between `first` and `end`: headers, contents and padding."""
     variable: bool = False
     """The time between frames is not the same throughout."""
+    times: tuple[float, ...] = ()
+    """Seconds at which each frame is shown, where that is variable and known of all of them."""
     notes: tuple[str, ...] = ()
     channels: int = 3
     """Values a pixel; 2 for flow, whose JPEGs are grey, u above v."""
@@ -142,7 +144,7 @@ def parse_line(line: bytes) -> Entry | None:
         return None
     try:
         values = json.loads(content)
-        lists = {name: tuple(values[name]) for name in ("sizes", "source", "notes")}
+        lists = {name: tuple(values.get(name, ())) for name in ("sizes", "source", "notes", "times")}
         return Entry(**{**values, **lists})
     except (ValueError, TypeError, KeyError):
         return None

@@ -95,17 +95,19 @@ class MappedCache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        found: dict[bytes, tuple[tuple[int, ...], float, str, Members]] = {}
+        found: dict[bytes, tuple[tuple[int, ...], float, str, tuple[float, ...], Members]] = {}
         for path in sorted(folder.glob("frames-*.idx")):
             block = block_of(path)
             for e in read_entries(folder, block).values():
                 facts = (block, e.frames, e.width, e.height, e.source_width, e.source_height, e.channels)
-                found[_name(e.media)] = facts, e.fps, e.decoder, _members(e)
+                found[_name(e.media)] = facts, e.fps, e.decoder, e.times, _members(e)
         self._names = np.array(sorted(found), np.bytes_)
         ordered = [found[name] for name in sorted(found)]
         self._facts = np.array([facts for facts, *_ in ordered], np.int32).reshape(-1, 7)
-        self._fps = np.array([fps for _, fps, _, _ in ordered], np.float64)
-        self._decoders = np.array([decoder.encode() for _, _, decoder, _ in ordered], np.bytes_)
+        self._fps = np.array([fps for _, fps, *_ in ordered], np.float64)
+        self._decoders = np.array([decoder.encode() for _, _, decoder, *_ in ordered], np.bytes_)
+        self._first_time = np.cumsum([0, *(len(times) for *_, times, _ in ordered)], dtype=np.int64)
+        self._times = np.array([time for *_, times, _ in ordered for time in times], np.float64)
         self._first = np.cumsum([0, *(len(offsets) for *_, (offsets, _) in ordered)], dtype=np.int64)
         self._offsets = np.concatenate([np.zeros(0, np.int64), *(offsets for *_, (offsets, _) in ordered)])
         self._sizes = np.concatenate([np.zeros(0, np.uint32), *(sizes for *_, (_, sizes) in ordered)])
@@ -125,7 +127,9 @@ class MappedCache:
         row = self._row(media)
         _, frames, width, height, *source, _ = self._facts[row].tolist()
         decoder = self._decoders[row].decode()
-        return MediaInfo(frames, float(self._fps[row]), width, height, (source[0], source[1]), decoder)
+        first, end = self._first_time[row : row + 2].tolist()
+        times = self._times[first:end] if end > first else None
+        return MediaInfo(frames, float(self._fps[row]), width, height, (source[0], source[1]), decoder, times)
 
     def read(self, media: str, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.generic]:
         """Some frames of a media, in the order of `indices`, each decoded once however often it is asked for.

@@ -153,6 +153,12 @@ class ClipDataset(Dataset[Clip]):
         other._order = order
         return other
 
+    def out_of(self, cache: FrameCache) -> ClipDataset:
+        """The same clips out of another cache of the same media."""
+        other = copy.copy(self)
+        other._cache = cache
+        return other
+
     def __getitem__(self, key: Key) -> Clip:
         """One view.
 
@@ -206,7 +212,10 @@ class ClipDataset(Dataset[Clip]):
         if start >= end:
             raise MediaError(f"{media}: the sample begins at frame {start}, but only {frames} frames were decoded")
         num_clips, rng = 1 if self.train else self.eval.clips, self._generator(key, "time")
-        clips = clip_indices(end - start, info.fps, self._config.clip, num_clips=num_clips, train=self.train, rng=rng)
+        times = None if info.times is None else info.times[start:end]
+        clips = clip_indices(
+            end - start, info.fps, self._config.clip, num_clips=num_clips, train=self.train, rng=rng, times=times
+        )
         indices = start + clips[self._clip_of(key)]
         if self._order is not None:
             indices = self._order(indices, self._generator(key, "order"))

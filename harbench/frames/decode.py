@@ -85,6 +85,14 @@ def is_variable(times: npt.NDArray[np.float64]) -> bool:
     return len(steps) > 1 and bool((np.abs(steps - np.median(steps)) >= 0.5 * np.median(steps)).any())
 
 
+def times_shown(times: npt.NDArray[np.float64]) -> tuple[float, ...]:
+    """Time stamps of frames in the order in which they are shown, to the microsecond, where these are variable.
+
+    None where a frame has none. Stamps out of order (AVI with packed B-frames) are those of other frames: sorted.
+    """
+    return tuple(np.round(np.sort(times), 6).tolist()) if is_variable(times) and not np.isnan(times).any() else ()
+
+
 # --------------------------------------------------------------------------------------------------------------- video
 @contextmanager
 def open_video(path: Path) -> Iterator[DecodedMedia]:

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from harbench.errors import CacheError, MediaError
 from harbench.frames.blocks import BlockWriter, owned
-from harbench.frames.decode import Decoder, Frame, Image, decoder_for, frame_rate, is_variable
+from harbench.frames.decode import Decoder, Frame, Image, decoder_for, frame_rate, is_variable, times_shown
 from harbench.frames.flow import flow_images, stacked
 from harbench.frames.pose import read_pose
 from harbench.recipe import CacheConfig
@@ -259,11 +259,12 @@ def encode(
             else:
                 untouched = decoded.original if image is frame.image else None
                 stored.append(untouched or encode_jpeg(image, config.quality))
-    channels = 2 if config.stream == "flow" else 3
+    channels, stamps = 2 if config.stream == "flow" else 3, np.array(times)
     facts = {
-        "frames": len(times), "fps": frame_rate(decoded.fps, np.array(times)), "width": size[1], "height": size[0],
+        "frames": len(times), "fps": frame_rate(decoded.fps, stamps), "width": size[1], "height": size[0],
         "source_width": source_size[1], "source_height": source_size[0], "decoder": decoded.decoder,
-        "variable": is_variable(np.array(times)), "notes": tuple(decoded.notes), "channels": channels,
+        "variable": is_variable(stamps), "times": times_shown(stamps), "notes": tuple(decoded.notes),
+        "channels": channels,
     }  # fmt: skip
     if config.encoding == "raw":
         return [(f"{stem}.npy", _npy_bytes(np.stack(images)))], facts

@@ -13,18 +13,27 @@ from harbench.errors import MediaError
 from harbench.recipe import ClipConfig, Dense, Whole
 
 Indices = npt.NDArray[np.int64]
+Times = npt.NDArray[np.float64]
 
 _SLACK = 1e-6
 """A time that is a whole number of frames but for rounding is not floored to the frame before."""
 
 
 def clip_indices(
-    num_frames: int, fps: float, clip: ClipConfig, *, num_clips: int, train: bool, rng: np.random.Generator
+    num_frames: int,
+    fps: float,
+    clip: ClipConfig,
+    *,
+    num_clips: int,
+    train: bool,
+    rng: np.random.Generator,
+    times: Times | None = None,
 ) -> Indices:
     """Frame indices of `num_clips` clips, int64 `[num_clips, T]`, each within 0..num_frames-1.
 
     `dense`: T frames at a fixed distance; in training the first is uniform over all places where the clip fits. With
-    `fps` the frame is the one on display at that time stamp, floor(t * source fps), so a slower source repeats frames.
+    `fps` the frame is the one on display at that time stamp, so a slower source repeats frames: floor(t * source fps), or
+    where the source's rate varies the last of `times` (seconds, ascending, `[num_frames]`) up to t after the first's.
     `segments` (TSN, arXiv:1608.00859): one frame in each of T equal parts: anywhere in it in training, its middle in
     evaluation; clip c of several takes the point (2c + 1) / (2 num_clips) of every part.
     `whole`: `linspace` over the range, rounded down; `random` is a sorted draw, without repetition while frames
@@ -39,6 +48,8 @@ def clip_indices(
     """
     if num_frames < 1:
         raise MediaError("there are no frames to sample from")
+    if clip.dense and clip.dense.fps and times is not None:
+        return _timed(times, fps, clip.dense.num_frames, clip.dense.fps, clip.short, num_clips, rng if train else None)
     if clip.dense:
         return _dense(num_frames, fps, clip.dense, clip.short, num_clips, rng if train else None)
     if clip.whole:
@@ -54,15 +65,39 @@ def _dense(
     span = int(offsets[-1]) + 1
     if span > num_frames and short == "error":
         raise MediaError(f"{num_frames} frames are too few for a clip of {span}; input.clip.short: loop fills it")
-    last_start = max(num_frames - span, 0)
-    if rng is not None:
-        starts = rng.integers(0, last_start + 1, num_clips)
-    elif num_clips == 1:
-        starts = np.array([last_start // 2])
-    else:
-        starts = np.round(np.linspace(0, last_start, num_clips)).astype(np.int64)
-    indices: Indices = starts[:, None] + offsets
+    indices: Indices = _starts(max(num_frames - span, 0), num_clips, rng)[:, None] + offsets
     return indices % num_frames if short == "loop" else np.minimum(indices, num_frames - 1)
+
+
+def _timed(
+    times: Times,
+    source_fps: float,
+    length: int,
+    fps: float,
+    short: str,
+    num_clips: int,
+    rng: np.random.Generator | None,
+) -> Indices:
+    """As `_dense` with `fps`, for frames that are not equally far apart; the last one is shown as long as a mean one."""
+    since, offsets = times - times[0], np.arange(length) / fps
+    shown = float(since[-1]) + 1 / source_fps
+    places = int(np.searchsorted(since, shown - offsets[-1] - _SLACK))
+    if places == 0 and short == "error":
+        raise MediaError(
+            f"{shown:.2f} s are too short for a clip of {length / fps:.2f} s; input.clip.short: loop fills it"
+        )
+    at = since[_starts(max(places - 1, 0), num_clips, rng)][:, None] + offsets + _SLACK
+    indices: Indices = np.searchsorted(since, at % shown if short == "loop" else at, side="right") - 1
+    return np.minimum(indices, len(times) - 1)
+
+
+def _starts(last: int, num_clips: int, rng: np.random.Generator | None) -> Indices:
+    """First frames of clips, 0..last: drawn in training, else spread evenly, a single one in the middle."""
+    if rng is not None:
+        return rng.integers(0, last + 1, num_clips)
+    if num_clips == 1:
+        return np.array([last // 2])
+    return np.round(np.linspace(0, last, num_clips)).astype(np.int64)
 
 
 def _step(dense: Dense, fps: float) -> float:

@@ -113,3 +113,22 @@ def test_indices_are_in_range_ordered_and_repeatable(
     assert looped or (steps >= 0).all()
     if not train:
         assert looped or (np.diff(first[:, 0]) >= 0).all(), "clips in order of time"
+
+
+@given(
+    st.integers(1, 60), st.sampled_from([5, 12.5, 25, 30]), st.sampled_from([2.5, 5, 7, 10, 25, 50]),
+    st.integers(1, 20), st.sampled_from(["loop", "repeat_last"]), st.integers(1, 5), st.booleans(), st.integers(0, 99),
+)  # fmt: skip
+def test_time_stamps_of_an_even_rate_change_nothing(
+    num_frames: int, fps: float, wanted: float, length: int, short: str, num_clips: int, train: bool, seed: int
+) -> None:
+    config = ClipConfig.model_validate({"dense": {"num_frames": length, "fps": wanted}, "short": short})
+    plain, timed = (
+        clip_indices(
+            num_frames, fps, config, num_clips=num_clips, train=train, rng=np.random.default_rng(seed), times=times
+        )
+        for times in (None, 3 + np.arange(num_frames) / fps)
+    )
+    if short == "repeat_last" or plain.max() < num_frames - 1:
+        np.testing.assert_array_equal(plain, timed)
+    assert timed.min() >= 0 and timed.max() < num_frames
