@@ -154,7 +154,10 @@ def recipes(name: str | None = None, *, home: Path) -> list[RecipeSummary]:
                 model=_what(recipe),
                 dataset=recipe.data.dataset,
                 split=recipe.data.split,
-                expect=tuple(f"{item.metric} {item.value:.2f} ({item.source})" for item in recipe.expect),
+                expect=tuple(
+                    f"{item.metric} {item.value:.2f} {item.split}".strip() + f" ({item.source})"
+                    for item in recipe.expect
+                ),
                 resolved=recipe.model_dump(mode="json"),
             )
         )
@@ -174,7 +177,15 @@ def recipe_schema() -> dict[str, Any]:
 
     from harbench.recipe import Fusion, Recipe
 
-    return {"title": "Recipe", **TypeAdapter(Recipe | Fusion).json_schema()}
+    schema = {"title": "Recipe", **TypeAdapter(Recipe | Fusion).json_schema()}
+    for kind in ("Recipe", "Fusion"):
+        schema["$defs"][kind]["properties"]["base"] = {
+            "type": "string",
+            "description": "File of the recipe it builds upon",
+        }
+    for part in ("Recipe", "Fusion", "DataConfig", "FusionData", "InputConfig", "ModelConfig"):
+        schema["$defs"][part].pop("required", None)  # the base may have it
+    return schema
 
 
 def recipe_text(summary: RecipeSummary) -> str:
