@@ -110,7 +110,10 @@ def _of_bytes(done: int, total: float | None) -> str:
 
 
 def show_error(message: str) -> None:
-    """One message a person can act on."""
+    """One message a person can act on; plain words where there is no terminal, as in a log."""
+    if not err.is_terminal:
+        err.print(f"harbench: {message}", markup=False, highlight=False, soft_wrap=True)
+        return
     err.print(Panel(escape(message), title="harbench", title_align="left", border_style="red"))
 
 

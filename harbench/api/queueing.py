@@ -1,0 +1,144 @@
+"""`run --workers N` and `run --slurm`: every recipe x split x seed as a process of its own, several at once."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harbench.api.folders import held
+from harbench.api.running import Planned, every_run, summary
+from harbench.errors import RunError
+from harbench.records import RunReport, Track, silent
+
+if TYPE_CHECKING:
+    from harbench.training.queue import Job
+
+log = logging.getLogger(__name__)
+
+
+def queue(
+    recipes: Sequence[str],
+    *,
+    home: Path,
+    runs: Path,
+    split: str = "",
+    seeds: int = 1,
+    overrides: tuple[str, ...] = (),
+    tag: str = "",
+    device: str = "auto",
+    devices: int = 1,
+    force: bool = False,
+    ok_missing: int = 0,
+    workers: int = 0,
+    slurm: Sequence[str] = (),
+    track: Track = silent,
+) -> list[RunReport]:
+    """As `run`, with `workers` runs at once: on GPUs `devices` for each, on the CPU a share of the cores for each.
+
+    A run that fails stops no other; its report says why in `error`. What each says is in
+    `<runs>/queue/<its folder>.log`. Ctrl-C, or `kill`, lets all finish their step and save.
+
+    With `slurm` (`partition=gpu`, `gpus_per_node=1`, `timeout_min=720`) the runs that are not finished are submitted as
+    one array, of which `workers` run at the same time (0: no limit), and nothing is waited for. A run that is preempted,
+    or needs more time, is queued again and goes on to the bit. submitit's files are in `<runs>/queue/slurm`.
+
+    Raises:
+        RecipeError: with every problem of a recipe at once, before any run is started.
+        RunError: a finished folder belongs to another recipe, there are fewer GPUs than that, a setting is no
+            key=value, or there is no SLURM.
+    """
+    planned = every_run(recipes, home, runs, split, range(seeds), overrides, tag)
+    reports = {each.folder: _finished(each) for each in planned if not force and (each.folder / "run.json").exists()}
+    options = [word for text in overrides for word in ("--set", text)] + (["--tag", tag] if tag else [])
+    options += ["--device", device, "--devices", str(devices), "--ok-missing", str(ok_missing)]
+    options += ["--force"] if force else []
+    waiting = [each for each in planned if each.folder not in reports]
+    jobs = [_job(each, home, runs, options) for each in waiting]
+    if slurm:
+        reports |= _submitted(waiting, jobs, runs, slurm, workers)
+    elif jobs:
+        reports |= _worked_off(waiting, jobs, workers, devices, device, track)
+    return [reports[each.folder] for each in planned]
+
+
+def _job(each: Planned, home: Path, runs: Path, options: Sequence[str]) -> Job:
+    """The command line of one run."""
+    from harbench.training.queue import Job
+
+    name = each.folder.relative_to(runs)
+    words = [sys.executable, "-m", "harbench", "--home", str(home), "--runs", str(runs), "run", each.name]
+    words += ["--split", each.recipe.data.split, "--seed", str(each.seed), *options]
+    return Job(name.as_posix(), tuple(words), runs / "queue" / name.with_name(f"{name.name}.log"))
+
+
+def _finished(each: Planned) -> RunReport:
+    from harbench.reporting.runs import load_run
+
+    with held(each.recipe, each.folder, force=False):
+        return summary(load_run(each.folder), str(each.folder), "already finished", 0)
+
+
+def _worked_off(
+    planned: Sequence[Planned], jobs: Sequence[Job], workers: int, devices: int, device: str, track: Track
+) -> dict[Path, RunReport]:
+    from harbench.reporting.runs import load_run
+    from harbench.training.queue import ended_by_signals, places, work_off
+
+    reports: dict[Path, RunReport] = {}
+    by_name = {job.name: each for each, job in zip(planned, jobs, strict=True)}
+    with ended_by_signals(), closing(work_off(jobs, places(workers, devices, device))) as outcomes:
+        for outcome in track(outcomes, "runs", len(jobs)):
+            each, trouble = by_name[outcome.job.name], outcome.trouble
+            if trouble:
+                log.error("%s failed: %s", outcome.job.name, trouble)
+                reports[each.folder] = _without_number(each, "failed", trouble)
+            else:
+                log.info("%s: finished after %.0f s", outcome.job.name, outcome.seconds)
+                record = load_run(each.folder)
+                missing = record.samples["test"] - record.samples["scored"]
+                reports[each.folder] = summary(record, str(each.folder), "finished", missing)
+    return reports
+
+
+def _submitted(
+    planned: Sequence[Planned], jobs: Sequence[Job], runs: Path, slurm: Sequence[str], at_once: int
+) -> dict[Path, RunReport]:
+    from harbench.training.queue import submit
+
+    submitted = submit(jobs, runs / "queue/slurm", dict(map(_setting, slurm)), at_once=at_once)
+    states = [
+        f"submitted as job {each.job_id}, its log is {job.log}" for each, job in zip(submitted, jobs, strict=True)
+    ]
+    return {each.folder: _without_number(each, state) for each, state in zip(planned, states, strict=True)}
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    import yaml
+
+    key, _, value = text.partition("=")
+    if not key or not value:
+        raise RunError(f"--slurm {text}: expected key=value, e.g. partition=gpu or timeout_min=720")
+    return key, yaml.safe_load(value)
+
+
+def _without_number(each: Planned, state: str, error: str = "") -> RunReport:
+    return RunReport(
+        folder=str(each.folder),
+        recipe=each.recipe.name,
+        dataset=each.recipe.data.dataset,
+        split=each.recipe.data.split,
+        seed=each.seed,
+        state=state,
+        metrics={},
+        interval=None,
+        headline="",
+        failed=0,
+        partial="",
+        plan={},
+        seconds={},
+        error=error,
+    )
