@@ -355,6 +355,8 @@ def _module(data: OwnData, name: str) -> str:
         facts += ['streams=("pose",)', f"pose_shape={data.pose_shape!r}"]
     if any(sample.group for sample in data.samples):
         facts.append("group='group'")
+    if len(data.splits) > 1 and data.splits == tuple(f"split{n}" for n in range(1, len(data.splits) + 1)):
+        facts.append(f"split_sets={ {f'mean-of-{len(data.splits)}': data.splits} }")
     counts = {
         split: tuple(
             sum((s.subsets or {}).get(split) == subset for s in data.samples) for subset in ("train", "val", "test")

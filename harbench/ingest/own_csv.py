@@ -28,6 +28,7 @@ from harbench.ingest.own import (
     pose_shape,
     some,
 )
+from harbench.ingest.own_jhmdb import from_jhmdb, is_jhmdb
 from harbench.records import Subset
 
 _ID = ("media", "sample_id", "clip_path", "video_name", "file_name", "clip_name")
@@ -58,7 +59,7 @@ def read_own(folder: Path) -> OwnData:
         raise DatasetError(
             f"{folder}: which of these tables is it? {', '.join(path.name for path in others)}. Name it samples.csv."
         )
-    return from_folders(folder)
+    return from_jhmdb(folder) if is_jhmdb(folder) else from_folders(folder)
 
 
 def _from_tables(folder: Path, tables: Sequence[Path]) -> OwnData:
