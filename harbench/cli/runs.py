@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from harbench import api
-from harbench.cli.app import INCOMPLETE, Json, Overrides, app, print_json, settings_of, show, tracked
+from harbench.cli.app import INCOMPLETE, USER_ERROR, Json, Overrides, app, print_json, settings_of, show, tracked
+from harbench.records import RunReport
+
+OkMissing = Annotated[int, typer.Option(min=0, help="Go on without up to N media; in test they count as wrong.")]
+Grid = Annotated[
+    list[str] | None,
+    typer.Option("--grid", help="Values to search, e.g. train.optimizer.lr=1e-3,3e-3; ranked on val, never on test."),
+]
+Workers = Annotated[
+    int, typer.Option(min=0, help="Runs at once, each a process, on GPUs of its own; on the CPU with a share of it.")
+]
+Slurm = Annotated[
+    list[str] | None,
+    typer.Option("--slurm", help="Submit the runs as an array: partition=gpu, gpus_per_node=1, timeout_min=720 ..."),
+]
 
 
 @app.command()
@@ -52,65 +66,46 @@ def run(
     recipe: Annotated[list[str], typer.Argument(help="Recipes, by path or name.")],
     split: Annotated[str, typer.Option("--split", help="Instead of the recipe's: 1,2,3, all, 'lopo-*'.")] = "",
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0..N-1.")] = 1,
+    seed: Annotated[int | None, typer.Option(min=0, help="This seed alone.")] = None,
     overrides: Overrides = None,
     tag: Annotated[str, typer.Option(help="Name of this variant; else a hash of the overrides.")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processes, one a GPU; the batch size stays the global one.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Resolve, count, estimate; train nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Repeat a finished run.")] = False,
-    ok_missing: Annotated[
-        int, typer.Option(min=0, help="Go on without up to N media; in test they count as wrong.")
-    ] = 0,
-    grid: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--grid", help="Values to search, e.g. train.optimizer.lr=1e-3,3e-3; ranked on val, never on test."
-        ),
-    ] = None,
+    ok_missing: OkMissing = 0,
+    grid: Grid = None,
+    workers: Workers = 0,
+    slurm: Slurm = None,
     as_json: Json = False,
 ) -> None:
     """Train and evaluate. Continues an unfinished run, leaves a finished one alone."""
-
-    if devices > 1 and not dry_run and not api.launched():
+    several = bool(workers or slurm) and not dry_run
+    if grid and (len(recipe) > 1 or seeds > 1 or seed is not None or dry_run or several):
+        raise typer.BadParameter("--grid takes one recipe, and neither seeds, --dry-run, --workers nor --slurm")
+    if seed is not None and (seeds > 1 or several):
+        raise typer.BadParameter("--seed is for one run; several at once take --seeds")
+    if devices > 1 and not dry_run and not several and not api.launched():
         raise typer.Exit(api.launch(devices, sys.argv[1:]))
-    if grid:
-        if len(recipe) > 1 or seeds > 1 or dry_run:
-            raise typer.BadParameter("--grid takes one recipe, and neither --seeds nor --dry-run")
-        with tracked(context) as (settings, track):
-            result = api.grid(
-                recipe[0],
-                grid,
-                home=settings.home,
-                runs=settings.runs,
-                split=split,
-                overrides=tuple(overrides or ()),
-                tag=tag or "grid",
-                device=device,
-                force=force,
-                ok_missing=ok_missing,
-                track=track,
-            )
-        if not api.follows():
-            print_json(result) if as_json else _show_grid(result)
-        return
+    done: list[RunReport] = []
     with tracked(context) as (settings, track):
-        done = api.run(
-            recipe,
-            home=settings.home,
-            runs=settings.runs,
-            split=split,
-            seeds=seeds,
-            overrides=tuple(overrides or ()),
-            tag=tag,
-            device=device,
-            dry_run=dry_run,
-            force=force,
-            ok_missing=ok_missing,
-            track=track,
-        )
+        shared: dict[str, Any] = {"home": settings.home, "runs": settings.runs, "split": split, "device": device}
+        shared |= {"overrides": tuple(overrides or ()), "force": force, "ok_missing": ok_missing, "track": track}
+        if grid:
+            best = api.grid(recipe[0], grid, tag=tag or "grid", **shared)
+        elif several:
+            how: dict[str, Any] = {"devices": devices, "workers": workers, "slurm": slurm or ()}
+            done = api.queue(recipe, seeds=seeds, tag=tag, **how, **shared)
+        else:
+            done = api.run(recipe, seeds=seeds, seed=seed, tag=tag, dry_run=dry_run, **shared)
     if api.follows():
         return
-    show(done, lambda runs: "\n".join(map(api.run_text, runs)), as_json)
+    if grid:
+        print_json(best) if as_json else _show_grid(best)
+    else:
+        show(done, lambda runs: "\n".join(map(api.run_text, runs)), as_json)
+    if any(each.error for each in done):
+        raise typer.Exit(USER_ERROR)
     if sum(each.failed for each in done) > ok_missing:
         raise typer.Exit(INCOMPLETE)
 
