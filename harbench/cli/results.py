@@ -134,12 +134,26 @@ def score(
 @app.command()
 def probe(
     context: typer.Context,
+    folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; several stand side by side.")],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """What a score rests on: clips reversed, shuffled, frozen; the person blanked, the background blanked."""
+
+    with tracked(context) as (settings, track):
+        result = api.probe(folders, home=settings.home, runs=settings.runs, device=device, track=track)
+    show(result, api.probe_text, as_json)
+
+
+@app.command()
+def features(
+    context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
     as_json: Json = False,
 ) -> None:
-    """How much of a finished run's score is motion: its clips reversed, shuffled and frozen in time."""
+    """Embeddings of train and test as npz; nearest neighbours and a linear probe on them."""
 
     with tracked(context) as (settings, track):
-        result = api.probe(folder, home=settings.home, runs=settings.runs, device=device, track=track)
-    show(result, api.probe_text, as_json)
+        result = api.features(folder, home=settings.home, runs=settings.runs, device=device, track=track)
+    show(result, api.features_text, as_json)

@@ -1,4 +1,4 @@
-"""Frames in another order, and the interval of what that costs."""
+"""Frames in another order, with the person or the background painted over, and the interval of what that costs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from harbench.evaluation.intervals import paired_interval
-from harbench.evaluation.probe import ORDERS
+from harbench.evaluation.probe import ORDERS, Blanked, box_of_joints
 from harbench.frames.clips import ClipDataset
 from harbench.recipe import EvalConfig, InputConfig
 from harbench.records import MediaInfo, Sample
@@ -47,6 +47,37 @@ def test_orders_change_the_order_and_nothing_else() -> None:
     assert numbers(data) == plain
     again = data.reordered(ORDERS["shuffled"])
     assert numbers(again) == found["shuffled"] and numbers(again, view=2) != found["shuffled"]
+
+
+def test_person_and_background_are_painted_over_and_nothing_else() -> None:
+    cache, box = NumberedFrames(), (0.25, 0.5, 0.5, 1.0)
+    at = np.array([3, 7])
+    plain = cache.read("a", at)
+    without = {person: Blanked(cache, {"a": box}.get, person) for person in (True, False)}
+    inside = np.zeros((8, 8), bool)
+    inside[4:8, 2:4] = True
+    for person, blanked in without.items():
+        found = blanked.read("a", at)
+        assert np.array_equal(found[:, inside != person], plain[:, inside != person])
+        assert (found[:, inside == person] == 127).all()
+        assert "a" in blanked and blanked.info("a") == cache.info("a")
+    assert np.array_equal(without[True].read("b", at), plain), "nobody is known there: all is background"
+    assert (without[False].read("b", at) == 127).all()
+    config = InputConfig.model_validate({"clip": {"dense": {"num_frames": 4, "stride": 2}}, "size": 8, "resize": 8})
+    data = ClipDataset([Sample("a/s", 0, "g", "test", "a")], cache, config, seed=0, train=False, eval=EvalConfig())
+    clip = data.out_of(without[True])[(0, 0, 0, 0)].frames.numpy()
+    assert np.array_equal(clip[0] == 127, np.broadcast_to(inside, (4, 8, 8)))
+    assert not (data[(0, 0, 0, 0)].frames.numpy() == 127).any()
+
+
+def test_a_box_holds_all_joints_that_were_found() -> None:
+    pose = np.zeros((5, 1, 4, 3), np.float32)
+    assert box_of_joints(pose, 100, 50) is None
+    pose[1, 0, 0], pose[4, 0, 3] = (20, 10, 0.9), (60, 30, 0.5)
+    # 40 wide: 6 pixels more on each side.
+    assert box_of_joints(pose, 100, 50) == pytest.approx((0.14, 0.08, 0.66, 0.72))
+    pose[2, 0, 1] = (99, 49, 0.5)
+    assert box_of_joints(pose, 100, 50)[2:] == (1, 1)  # type: ignore[index]
 
 
 def test_paired_differences_of_few_equal_groups_are_the_t_interval_of_their_means() -> None:
