@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from harbench.api.checkup import DoctorReport, doctor
     from harbench.api.comparing import ComparisonReport, compare, comparison_text
     from harbench.api.converting import Conversion, convert, convert_from
+    from harbench.api.embedding import Features, features, features_text
     from harbench.api.evaluating import Evaluation, evaluate, evaluation_text
     from harbench.api.explaining import Explanation, explain, explain_file, explanation_text
     from harbench.api.owndata import OwnOptions
@@ -36,6 +37,7 @@ _MODULES = {
     "checkup": ("DoctorReport", "doctor"),
     "comparing": ("ComparisonReport", "compare", "comparison_text"),
     "converting": ("Conversion", "convert", "convert_from"),
+    "embedding": ("Features", "features", "features_text"),
     "evaluating": ("Evaluation", "evaluate", "evaluation_text"),
     "explaining": ("Explanation", "explain", "explain_file", "explanation_text"),
     "owndata": ("OwnOptions",),
@@ -60,6 +62,7 @@ __all__ = [
     "DoctorReport",
     "Evaluation",
     "Explanation",
+    "Features",
     "GridResult",
     "OwnOptions",
     "PrepareReport",
@@ -86,6 +89,8 @@ __all__ = [
     "explain",
     "explain_file",
     "explanation_text",
+    "features",
+    "features_text",
     "follows",
     "grid",
     "launch",

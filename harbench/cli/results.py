@@ -90,8 +90,8 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Which usual causes could account for a number that is too low. Trains nothing; what it finds is never a result."""
-    from harbench import console
-
+    if subject.is_file() and not dataset:
+        raise typer.BadParameter(f"{subject} is a file of predictions: say of which data set, --dataset NAME")
     with tracked(context) as (settings, track):
         if dataset:
             result = api.explain_file(
@@ -99,7 +99,7 @@ def explain(
             )
         else:
             result = api.explain(subject, home=settings.home, runs=settings.runs, device=device, track=track)
-    print_json(result) if as_json else console.say(api.explanation_text(result))
+    show(result, api.explanation_text, as_json)
 
 
 @app.command()
@@ -153,7 +153,6 @@ def features(
     as_json: Json = False,
 ) -> None:
     """Embeddings of train and test as npz; nearest neighbours and a linear probe on them."""
-
     with tracked(context) as (settings, track):
         result = api.features(folder, home=settings.home, runs=settings.runs, device=device, track=track)
     show(result, api.features_text, as_json)

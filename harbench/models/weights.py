@@ -292,8 +292,14 @@ def _adapted(state: Tensors, own: Mapping[str, torch.Tensor]) -> Tensors:
     return state | {key: value for key, value in changed.items() if len(value) == len(state[key])}
 
 
-def _head_of(model: nn.Module) -> tuple[str, ...]:
-    """State-dict keys of the classification layer: the last linear layer, or where there is none the last convolution."""
+def head_name(model: nn.Module) -> str:
+    """The module that classifies: the last linear layer, or where there is none the last convolution; "" for neither."""
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     last = linear or [name for name, module in model.named_modules() if isinstance(module, nn.Conv3d)]
-    return (f"{last[-1]}.weight", f"{last[-1]}.bias") if last else ()
+    return last[-1] if last else ""
+
+
+def _head_of(model: nn.Module) -> tuple[str, ...]:
+    """State-dict keys of the classification layer."""
+    name = head_name(model)
+    return (f"{name}.weight", f"{name}.bias") if name else ()
