@@ -40,6 +40,11 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
         sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # torch has words of its own for what the disk said
+        said = error if isinstance(error, OSError) else error.__context__
+        if isinstance(said, OSError) and said.filename is None:  # nor do write and fsync say where
+            raise OSError(said.errno, said.strerror, str(path)) from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

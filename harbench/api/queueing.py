@@ -6,10 +6,12 @@ import logging
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harbench.api.folders import held
+from harbench.api.fusing import check_current
 from harbench.api.running import Planned, every_run, summary
 from harbench.errors import RunError
 from harbench.records import RunReport, Track, silent
@@ -51,21 +53,29 @@ def queue(
         RunError: a finished folder belongs to another recipe, there are fewer GPUs than that, a setting is no
             key=value, or there is no SLURM.
     """
+    from harbench.recipe import Fusion
+
     planned = every_run(recipes, home, runs, split, range(seeds), overrides, tag)
-    reports = {each.folder: _finished(each) for each in planned if not force and (each.folder / "run.json").exists()}
+    reports = {
+        each.folder: _finished(each, runs) for each in planned if not force and (each.folder / "run.json").exists()
+    }
     options = [word for text in overrides for word in ("--set", text)] + (["--tag", tag] if tag else [])
     options += ["--device", device, "--devices", str(devices), "--ok-missing", str(ok_missing)]
     options += ["--force"] if force else []
     waiting = [each for each in planned if each.folder not in reports]
-    jobs = [_job(each, home, runs, options) for each in waiting]
+    trainings = [each for each in waiting if not isinstance(each.recipe, Fusion)]
+    fusions = [each for each in waiting if isinstance(each.recipe, Fusion)]
+    job = partial(_job, home=home, runs=runs, options=options)
     if slurm:
-        reports |= _submitted(waiting, jobs, runs, slurm, workers)
-    elif jobs:
-        reports |= _worked_off(waiting, jobs, workers, devices, device, track)
+        reports |= _submitted(trainings, list(map(job, trainings)), runs, slurm, workers)
+        reports |= {each.folder: _without_number(each, "not submitted: first its runs, then this") for each in fusions}
+    else:
+        for stage in (trainings, fusions):  # what fuses runs comes after them
+            reports |= _worked_off(stage, list(map(job, stage)), workers, devices, device, track)
     return [reports[each.folder] for each in planned]
 
 
-def _job(each: Planned, home: Path, runs: Path, options: Sequence[str]) -> Job:
+def _job(each: Planned, *, home: Path, runs: Path, options: Sequence[str]) -> Job:
     """The command line of one run."""
     from harbench.training.queue import Job
 
@@ -75,11 +85,13 @@ def _job(each: Planned, home: Path, runs: Path, options: Sequence[str]) -> Job:
     return Job(name.as_posix(), tuple(words), runs / "queue" / name.with_name(f"{name.name}.log"))
 
 
-def _finished(each: Planned) -> RunReport:
+def _finished(each: Planned, runs: Path) -> RunReport:
     from harbench.reporting.runs import load_run
 
     with held(each.recipe, each.folder, force=False):
-        return summary(load_run(each.folder), str(each.folder), "already finished", 0)
+        record = load_run(each.folder)
+        check_current(record, runs)
+        return summary(record, str(each.folder), "already finished", 0)
 
 
 def _worked_off(
@@ -88,6 +100,8 @@ def _worked_off(
     from harbench.reporting.runs import load_run
     from harbench.training.queue import ended_by_signals, places, work_off
 
+    if not jobs:
+        return {}
     reports: dict[Path, RunReport] = {}
     by_name = {job.name: each for each, job in zip(planned, jobs, strict=True)}
     with ended_by_signals(), closing(work_off(jobs, places(workers, devices, device))) as outcomes:
@@ -109,6 +123,8 @@ def _submitted(
 ) -> dict[Path, RunReport]:
     from harbench.training.queue import submit
 
+    if not jobs:
+        return {}
     submitted = submit(jobs, runs / "queue/slurm", dict(map(_setting, slurm)), at_once=at_once)
     states = [
         f"submitted as job {each.job_id}, its log is {job.log}" for each, job in zip(submitted, jobs, strict=True)

@@ -5,6 +5,7 @@ One module a group of commands; importing it puts them into the application, in 
 
 from __future__ import annotations
 
+import errno
 import sys
 from importlib import import_module
 
@@ -15,6 +16,11 @@ __all__ = ["app", "main"]
 
 for group in ("prepare", "data", "runs", "results"):
     import_module(f"harbench.cli.{group}")
+
+
+_WRITABLE = "Is --home (or --runs) a folder that you may write to?"
+_FULL = "What was saved before is whole: make room, and the same command goes on from there."
+_ADVICE = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL}
 
 
 def main() -> None:
@@ -33,5 +39,5 @@ def main() -> None:
             raise
         from harbench import console
 
-        console.show_error(f"{error.filename}: {error.strerror}. Is --home (or --runs) a folder that you may write to?")
+        console.show_error(f"{error.filename}: {error.strerror}. {_ADVICE.get(error.errno or 0, _WRITABLE)}")
         sys.exit(USER_ERROR)

@@ -205,11 +205,11 @@ def submit(
         ) from None
     if not {"timeout_min", "time"} & parameters.keys():
         raise RunError("say how many minutes a job may take, e.g. --slurm timeout_min=720; one that needs more goes on")
-    named = {f"slurm_{key}": value for key, value in parameters.items()}
+    named = {f"{cluster}_{key}": value for key, value in parameters.items()}
     if at_once:
-        named["slurm_array_parallelism"] = at_once
+        named[f"{cluster}_array_parallelism"] = at_once
     try:
-        executor = submitit.AutoExecutor(folder, cluster=cluster, slurm_max_num_timeout=1000)
+        executor = submitit.AutoExecutor(folder, cluster=cluster, **{f"{cluster}_max_num_timeout": 1000})
         executor.update_parameters(name="harbench", stderr_to_stdout=True, **named)
         with executor.batch():
             return [executor.submit(Submitted(job)) for job in jobs]
