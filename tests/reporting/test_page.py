@@ -121,7 +121,7 @@ def test_panels_stop_where_the_page_would_grow_too_large(
 ) -> None:
     other = replace(detail, record=replace(detail.record, folder="ucf101/mc3_18/split1/seed1", seed=1))
     assert render_page(board, [detail, other]).count("<template") == 2
-    monkeypatch.setattr(build, "MAX_PANELS", 12_000)
+    monkeypatch.setattr(build, "MAX_PAGE", 20_000)
     text = render_page(board, [detail, other])
     assert text.count("<template") == 1
     assert "Panels of 1 of 3 runs" in text

@@ -1,7 +1,7 @@
 """The page: what every table, figure and run panel needs, worked out here; how it looks stands in the templates.
 
 One file with style, script and pictures in it: nothing is loaded from anywhere, so it can be mailed, archived and read
-without a network. It stays small enough to be mailed: run panels are taken in until `MAX_PANELS` bytes are full.
+without a network. Rows are all in it; panels of runs are taken in as long as it stays under `MAX_PAGE` bytes.
 """
 
 from __future__ import annotations
@@ -25,8 +25,12 @@ from harbench.reporting.render import between, percent
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-MAX_PANELS = 2_000_000
-"""Bytes of run panels in one page."""
+MAX_PAGE = 4_800_000
+"""Bytes of a page: it must go into a mail and open on a phone."""
+_ROW = 900
+"""Bytes that a row takes with its share of footnotes and figures, rounded up; panels have what rows leave."""
+_FIRST_ROWS = 100
+"""Rows of a table that are seen before all are asked for: laying out thousands takes a browser seconds."""
 _TEMPLATES = Path(__file__).parent / "templates"
 _FILTERED = ("modality", "pretraining", "frames", "size", "views", "selection")
 """Parts of the protocol that can be chosen by value."""
@@ -74,7 +78,7 @@ def render_page(board: Leaderboard, details: Iterable[RunDetail] = ()) -> str:
     """The whole page. `details` are taken in their order for as long as they fit; how many did not is said."""
     environment = _environment()
     panels: dict[str, str] = {}
-    size = 0
+    room = MAX_PAGE - _ROW * sum(len(table.rows) for table in board.tables)
     siblings = _siblings(board)
     template = environment.get_template("run.html.j2")
     for detail in details:
@@ -86,10 +90,10 @@ def render_page(board: Leaderboard, details: Iterable[RunDetail] = ()) -> str:
             matrix=matrix(detail),
             siblings=siblings.get(_stem(detail.record.folder), []),
         )
-        if size + len(panel) > MAX_PANELS:
+        room -= len(panel)
+        if room < 0:
             break
         panels[detail.record.folder] = panel
-        size += len(panel)
     return environment.get_template("page.html.j2").render(
         board=board,
         datasets=_datasets(board, panels),
@@ -108,7 +112,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.globals |= {"metrics": METRICS, "width": WIDTH, "height": HEIGHT, "unknown": UNKNOWN}
+    environment.globals |= {"metrics": METRICS, "width": WIDTH, "height": HEIGHT}
+    environment.globals |= {"unknown": UNKNOWN, "first_rows": _FIRST_ROWS}
     environment.filters |= {
         "percent": percent,
         "between": between,

@@ -23,6 +23,7 @@ function filter() {
     row.hidden = !(ofKind(row) && wanted.every(word => text.includes(word)) && parts.every(([name, value]) => part(name) === value));
     if (!row.hidden) shown++;
   }
+  boards.forEach(limit);
   for (const body of all(".board tbody")) body.hidden = !body.querySelector("tr[data-row]:not([hidden])");
   for (const board of boards) board.hidden = !board.querySelector("tbody:not([hidden])");
   for (const section of all("main > section")) section.hidden = !section.querySelector(".board:not([hidden])");
@@ -30,6 +31,15 @@ function filter() {
   count.textContent = filtered ? `${shown.toLocaleString("en")} of ${rows.length.toLocaleString("en")} rows` : `${rows.length.toLocaleString("en")} rows`;
   reset.hidden = !filtered;
   if (filters.length) one("#chosen").textContent = parts.length ? ` (${parts.length})` : "";
+}
+/* A long table shows its first rows until asked for all: sorting and filtering stay quick. */
+const FIRST = Number(one("main").dataset.firstRows);
+function limit(board) {
+  const found = [...board.querySelectorAll("tr[data-row]:not([hidden])")], whole = board.classList.contains("whole");
+  found.forEach((row, index) => row.classList.toggle("beyond", !whole && index >= FIRST));
+  const more = board.querySelector(".more");
+  more.hidden = whole || found.length <= FIRST;
+  more.textContent = `Show all ${found.length.toLocaleString("en")} rows`;
 }
 form.addEventListener("input", filter);
 form.addEventListener("submit", event => event.preventDefault());
@@ -43,6 +53,7 @@ document.addEventListener("click", event => {
 });
 
 /* Sorting: within each part of a table; what has no value stays last. */
+const collator = new Intl.Collator("en", {numeric: true});
 function sort(button) {
   const head = button.closest("th"), column = head.cellIndex, order = button.dataset.sort;
   const first = order === "down" ? "descending" : "ascending", second = order === "down" ? "ascending" : "descending";
@@ -53,10 +64,12 @@ function sort(button) {
   const number = row => { const found = parseFloat(text(row) || row.cells[column].dataset.value); return isNaN(found) ? null : found; };
   for (const body of head.closest("table").tBodies) {
     const keyed = [...body.rows].filter(row => !row.matches(".group")).map(row => [order === "text" ? text(row) : number(row), row]);
-    keyed.sort(([a], [b]) => order === "text" ? sign * a.localeCompare(b, "en", {numeric: true})
+    keyed.sort(([a], [b]) => order === "text" ? sign * collator.compare(a, b)
       : a === null || b === null ? (a === null) - (b === null) : sign * (a - b));
     body.append(...keyed.map(([, row]) => row));
   }
+  const board = head.closest(".board");
+  if (board) limit(board);
 }
 
 /* A run's panel: its address is #run/<folder>, so it can be linked to, and Back closes it. */
@@ -85,14 +98,16 @@ document.addEventListener("click", event => {
   const target = event.target, button = target.closest("[data-sort]"), point = target.closest("[data-point]");
   if (button) sort(button);
   else if (target.closest(".close") || target === panel) panel.close();
+  else if (target.matches(".more")) { target.closest(".board").classList.add("whole"); limit(target.closest(".board")); }
   else if (point) mark(point);
   else if (target.closest("a")) { if (target.closest("a.name")) opener = target.closest("a.name"); }
-  else if (target.closest("tr.run") && !getSelection().toString()) target.closest("tr.run").querySelector("a.name")?.click();
+  else if (target.closest("tr.opens") && !getSelection().toString()) target.closest("tr.opens").querySelector("a.name").click();
 });
 function mark(point) {
   const row = point.closest(".board").querySelector(`tr[data-row="${point.dataset.point}"]`);
   for (const each of all("tr.marked")) each.classList.remove("marked");
   row.classList.add("marked");
+  row.classList.remove("beyond");
   row.scrollIntoView({block: "center"});
 }
 
