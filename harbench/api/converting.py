@@ -64,14 +64,14 @@ def convert(name: str, *, to: str, output: Path, home: Path, split: str = "all",
         written,
         str(output),
         (),
-        f"harbench convert {output} --from {to} --name NAME reads it back" if to != "rawframes" else "",
+        f"harbench convert {output} --from {to} --name NAME reads it back",
     )
 
 
 def convert_from(form: str, source: Path, *, name: str, home: Path, force: bool = False) -> Conversion:
     """Make what another tool's format holds the data set `name` of this data home.
 
-    Formats: mmaction2, skeleton, videofolder, webdataset. Raises DatasetError with every problem at once.
+    Formats: mmaction2, rawframes, skeleton, videofolder, webdataset. Raises DatasetError with every problem at once.
     """
     from harbench.ingest.foreign import IMPORTS
     from harbench.ingest.own import OwnOptions, write_own

@@ -92,7 +92,9 @@ def convert(
     to: Annotated[str, typer.Option(help="mmaction2, rawframes, skeleton, videofolder or webdataset.")] = "",
     output: Annotated[Path | None, typer.Option(help="New folder to write to.")] = None,
     split: SplitOption = "all",
-    form: Annotated[str, typer.Option("--from", help="mmaction2, skeleton, videofolder or webdataset.")] = "",
+    form: Annotated[
+        str, typer.Option("--from", help="mmaction2, rawframes, skeleton, videofolder or webdataset.")
+    ] = "",
     own_name: Annotated[str, typer.Option("--name", help="With --from: what the data set is to be called.")] = "",
     force: Annotated[bool, typer.Option("--force", help="With --from: write over your data set of that name.")] = False,
     as_json: Json = False,

@@ -6,6 +6,7 @@ frame cache is for.
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from harbench.errors import MediaError
 
 Image = npt.NDArray[np.uint8]
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+FRAMES_SUFFIX = ".frames"
+"""A tar of pictures, one a frame: what becomes of a folder of JPEGs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Frame:
     """uint8 [H, W, 3], RGB."""
     time: float | None = None
     """Presentation time in seconds; None where the container has none."""
+    original: bytes | None = None
+    """The picture's own file, where it is a plain JPEG that every reader shows as decoded here."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,6 @@ class DecodedMedia:
     """Who decodes, with version."""
     notes: list[str] = field(default_factory=list)
     """What a user should know; complete once `frames` is exhausted."""
-    original: bytes | None = None
-    """Stills: the file itself, where it is a plain JPEG that every reader shows as decoded here."""
 
 
 class Decoder(Protocol):
@@ -59,7 +62,9 @@ class Decoder(Protocol):
 
 
 def decoder_for(path: Path, video: Decoder | None = None) -> Decoder:
-    """The decoder of a file, by its suffix: stills by OpenCV, everything else by `video`, or PyAV."""
+    """The decoder of a file, by its suffix: stills and tars of them by OpenCV, everything else by `video`, or PyAV."""
+    if path.suffix == FRAMES_SUFFIX:
+        return open_frames
     return open_still if path.suffix.lower() in IMAGE_SUFFIXES else video or open_video
 
 
@@ -181,11 +186,32 @@ def open_still(path: Path) -> Iterator[DecodedMedia]:
     """Decode an image with OpenCV: 8-bit RGB, the orientation of its EXIF applied."""
     with _open_file(path) as file:
         data = file.read()
+    yield DecodedMedia(iter([_picture(data)]), 0.0, f"opencv {cv2.__version__}")
+
+
+@contextmanager
+def open_frames(path: Path) -> Iterator[DecodedMedia]:
+    """Decode a tar of pictures, one a frame, in its order; a frame rate it has none."""
+
+    def frames(tar: tarfile.TarFile) -> Iterator[Frame]:
+        for member in tar:
+            content = tar.extractfile(member)
+            if content is not None:
+                yield _picture(content.read())
+
+    with _open_file(path) as file:
+        try:
+            with tarfile.open(fileobj=file) as tar:
+                yield DecodedMedia(frames(tar), 0.0, f"opencv {cv2.__version__}")
+        except tarfile.TarError as error:
+            raise MediaError(f"expected a tar of pictures: {error}") from None
+
+
+def _picture(data: bytes) -> Frame:
     if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
         raise MediaError("cut short: the JPEG has no end marker after its last scan")
     image = decode_image(data)
-    original = data if _is_plain_jpeg(data, image) else None
-    yield DecodedMedia(iter([Frame(image)]), 0.0, f"opencv {cv2.__version__}", original=original)
+    return Frame(image, original=data if _is_plain_jpeg(data, image) else None)
 
 
 def decode_image(data: bytes | npt.NDArray[np.uint8]) -> Image:

@@ -257,7 +257,7 @@ def encode(
             if config.encoding == "raw":
                 images.append(image)
             else:
-                untouched = decoded.original if image is frame.image else None
+                untouched = frame.original if image is frame.image else None
                 stored.append(untouched or encode_jpeg(image, config.quality))
     channels, stamps = 2 if config.stream == "flow" else 3, np.array(times)
     facts = {

@@ -11,6 +11,7 @@ import json
 import tarfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from harbench.ingest.own_csv import read_table
 from harbench.pickles import read_pickle
 from harbench.records import ClassLabel, Subset
 
+_PICTURES = (".jpg", ".jpeg", ".png")
 Import = Callable[[Path, Path], OwnData]
 """(what to read, folder for media that do not lie as files of their own) -> the data set."""
 
@@ -31,24 +33,46 @@ Import = Callable[[Path, Path], OwnData]
 def from_mmaction2(source: Path, into: Path) -> OwnData:
     """A folder with `label_map.txt`, `videos/` and `<split>_<subset>_videos.txt` lists of `path label`."""
     classes = _label_map(source)
-    found: dict[str, tuple[str, dict[str, Subset]]] = {}
-    problems, splits = [], []
-    for path in sorted(source.glob("*_videos.txt")):
-        split, subset = _part(path.stem.removesuffix("_videos"))
-        splits.append(split)
-        for line, text in enumerate(path.read_text("utf-8-sig").splitlines(), 1):
-            media, _, label = text.strip().rpartition(" ")
-            if not media or not (label.isdigit() and int(label) < len(classes)):
-                problems.append(f"{path.name}, line {line}: expected `path label` with a label below {len(classes)}")
-                continue
-            key = classes[int(label)].key
-            known = found.setdefault(media, (key, {}))
-            if known[0] != key or split in known[1]:
-                problems.append(f"{path.name}, line {line}: {media} stands there twice, or under two labels")
-            known[1][split] = subset
-    files = {media: source / "videos" / media for media in found}
-    problems += [f"videos/{media}: there is no such file" for media, file in files.items() if not file.is_file()]
-    return _own(source, found, splits, files, classes, problems)
+    listed = _lists(source, "videos", 1, classes)
+    files = {media: source / "videos" / media for media in listed.found}
+    problems = [f"videos/{media}: there is no such file" for media, file in files.items() if not file.is_file()]
+    return _own(source, listed.found, listed.splits, files, classes, [*listed.problems, *problems])
+
+
+def from_rawframes(source: Path, into: Path) -> OwnData:
+    """A folder with `label_map.txt`, `rawframes/` and `<split>_<subset>_rawframes.txt` lists of `dir frames label`.
+
+    The pictures of a folder are put into one file below `into`, byte for byte, in the order of their names; those of flow
+    (`flow_x_00001.jpg`) are left out.
+    """
+    classes = _label_map(source)
+    listed = _lists(source, "rawframes", 2, classes)
+    pictures = {
+        name: sorted(
+            path
+            for path in (source / "rawframes" / name).glob("*")
+            if path.suffix.lower() in _PICTURES and not path.name.startswith("flow_")
+        )
+        for name in listed.found
+    }
+    problems = [*listed.problems, *_unsafe(dict.fromkeys(pictures, source))]
+    problems += [
+        f"rawframes/{name}: {frames} frames are listed, {len(pictures[name])} are there"
+        for name, frames in listed.frames.items()
+        if frames != len(pictures[name]) or frames == 0
+    ]
+    _refuse(source, problems)
+    found = {f"{name}.frames": listed.found[name] for name in pictures}
+    files = {media: into / media for media in found}
+    for name, paths in pictures.items():
+        with (
+            replacing(into / f"{name}.frames", "wb") as handle,
+            tarfile.open(fileobj=handle, mode="w", dereference=True) as tar,
+        ):
+            for path in paths:
+                tar.add(path, path.name)
+    notes = ("frame rates are not in these lists: sample them with a stride, not with fps",)
+    return _own(source, found, listed.splits, files, classes, [], notes)
 
 
 def from_skeleton(source: Path, into: Path) -> OwnData:
@@ -142,10 +166,45 @@ def from_webdataset(source: Path, into: Path) -> OwnData:
 
 IMPORTS: Mapping[str, Import] = {
     "mmaction2": from_mmaction2,
+    "rawframes": from_rawframes,
     "skeleton": from_skeleton,
     "videofolder": from_videofolder,
     "webdataset": from_webdataset,
 }
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """What mmaction2's lists say of their media."""
+
+    found: dict[str, tuple[str, dict[str, Subset]]] = field(default_factory=dict)
+    """Media -> its class's key, and its subset in each split."""
+    frames: dict[str, int] = field(default_factory=dict)
+    splits: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def _lists(source: Path, kind: str, numbers: int, classes: tuple[ClassLabel, ...]) -> _Lists:
+    """`<split>_<subset>_<kind>.txt`, each line a path, then for two `numbers` its frames, and its label."""
+    lists = _Lists()
+    expected = "path label" if numbers == 1 else "path frames label"
+    for path in sorted(source.glob(f"*_{kind}.txt")):
+        split, subset = _part(path.stem.removesuffix(f"_{kind}"))
+        lists.splits.append(split)
+        for line, text in enumerate(path.read_text("utf-8-sig").splitlines(), 1):
+            media, *values = text.strip().rsplit(" ", numbers)
+            if len(values) != numbers or not all(map(str.isdigit, values)) or int(values[-1]) >= len(classes):
+                lists.problems.append(
+                    f"{path.name}, line {line}: expected `{expected}` with a label below {len(classes)}"
+                )
+                continue
+            key = classes[int(values[-1])].key
+            known = lists.found.setdefault(media, (key, {}))
+            if known[0] != key or split in known[1]:
+                lists.problems.append(f"{path.name}, line {line}: {media} stands there twice, or under two labels")
+            known[1][split] = subset
+            lists.frames[media] = int(values[0])
+    return lists
 
 
 def _keys(shard: Path) -> Mapping[str, dict[str, bytes]]:

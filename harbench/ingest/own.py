@@ -34,6 +34,7 @@ _MODALITY: Mapping[str, Modality] = {
     **dict.fromkeys((".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".wmv", ".m4v", ".flv"), "video"),
     **dict.fromkeys((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"), "image"),
     **dict.fromkeys((".npy", ".skeleton"), "pose"),
+    ".frames": "video",
 }  # fmt: skip
 POSES = "poses.npz"
 _SHOWN = 20

@@ -67,6 +67,26 @@ def test_raw_frames_are_the_cached_jpegs(videos: Path, tmp_path: Path) -> None:
             assert member and member.read() == (out / f"rawframes/left/bob_1/img_{number:05d}.jpg").read_bytes()
 
 
+def test_raw_frames_come_back_byte_for_byte(videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = api.convert("toy", to="rawframes", output=out, home=videos)
+    assert "--from rawframes" in done.next
+    (out / "rawframes/left/bob_1/flow_x_00001.jpg").write_bytes(b"no picture of the clip")
+    assert "stride" in api.convert_from("rawframes", out, name="mine", home=videos).notes[0]
+    ours, theirs = (load_split(name, "official", videos).samples for name in ("mine", "toy"))
+    facts = lambda rows: {(s.sample_id, s.target, s.subset) for s in rows}  # noqa: E731
+    assert facts(ours) == facts(theirs)
+    report = api.prepare("mine", home=videos, short_side=32, workers=1)
+    mine, toy = open_cache(Path(report.cache)), open_cache(videos / "toy/cache" / Path(report.cache).name)
+    for sample in theirs:
+        media = sample.media.replace(".avi", ".frames")
+        assert mine.stored(media) == toy.stored(sample.media)
+        assert (mine.info(media).frames, mine.info(media).fps) == (12, 0.0)
+    (out / "rawframes/left/bob_1/img_00012.jpg").unlink()
+    with pytest.raises(DatasetError, match="left/bob_1: 12 frames are listed, 11 are there"):
+        api.convert_from("rawframes", out, name="mine", home=videos, force=True)
+
+
 def test_webdataset_members_are_what_other_readers_expect(videos: Path, tmp_path: Path) -> None:
     api.convert("toy", to="webdataset", output=tmp_path / "out", home=videos)
     with tarfile.open(tmp_path / "out/train-000000.tar") as tar:
