@@ -112,7 +112,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.globals |= {"metrics": METRICS, "width": WIDTH, "height": HEIGHT}
+    environment.globals |= {"metrics": {**METRICS, "clip_top1": "top-1 of single views"}, "width": WIDTH, "height": HEIGHT}
     environment.globals |= {"unknown": UNKNOWN, "first_rows": _FIRST_ROWS}
     environment.filters |= {
         "percent": percent,

@@ -16,7 +16,7 @@ _MOST = 200
 """Points of a figure at most, the best ones; more cannot be told apart."""
 _FEWEST = 3
 """Points that make a figure."""
-_CHARACTER, _LINE = 5.6, 12
+_CHARACTER, _LINE = 6.0, 12
 """Width and height of a letter of a label, for keeping labels apart."""
 
 COSTS: Mapping[str, tuple[str, Callable[[Row], float | None]]] = {
