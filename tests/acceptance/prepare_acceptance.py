@@ -73,6 +73,8 @@ class Runs:
                         process.send_signal(how)
                         process.send_signal(signal.SIGCONT)
                         process.communicate()
+                        if process.returncode not in (-how, 130):
+                            sys.exit(f"{how.name} while {what} ended in {process.returncode}; see {self.log.name}")
                         print(f"    {how.name:8} while {what}", flush=True)
                         return
                     process.send_signal(signal.SIGCONT)
@@ -188,6 +190,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--work", type=Path, help="kept folder; default: a temporary one")
     args = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in its background deaf to Ctrl-C
     work = args.work or Path(tempfile.mkdtemp(prefix="prepare-acceptance-"))
     good = [accept(name, args.fraction, args.workers, work) for name in args.datasets.split(",")]
     if all(good) and args.work is None:
