@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harbench.errors import RunError
-from harbench.files import replacing
+from harbench.files import replacing, write_text
 from harbench.records import EpochStats
 
 _CURVES = ("lr", "train_loss", "train_top1", "val_loss", "val_top1", "samples_per_second")
@@ -26,10 +26,8 @@ def watching(folder: Path, name: str, trackers: Sequence[str]) -> Iterator[Calla
     with ExitStack() as stack:
         told = [stack.enter_context(_tensorboard(folder))]
         for tracker in trackers:
-            library = _library(tracker)
-            told.append(
-                stack.enter_context(_wandb(library, folder, name) if tracker == "wandb" else _mlflow(library, name))
-            )
+            tracked = _wandb if tracker == "wandb" else _mlflow
+            told.append(stack.enter_context(tracked(_library(tracker), folder, name)))
 
         def on_epoch(line: EpochStats) -> None:
             values = {curve: float(getattr(line, curve)) for curve in _CURVES if getattr(line, curve) is not None}
@@ -65,9 +63,13 @@ def _wandb(library: Any, folder: Path, name: str) -> Iterator[Tell]:
 
 
 @contextmanager
-def _mlflow(library: Any, name: str) -> Iterator[Tell]:
+def _mlflow(library: Any, folder: Path, name: str) -> Iterator[Tell]:
+    """MLflow names its runs itself: the name is kept in mlflow.txt, under which a continued training goes on."""
+    known = folder / "mlflow.txt"
+    run_id = known.read_text(encoding="utf-8") if known.exists() else None
     library.set_experiment("harbench")
-    with library.start_run(run_name=name):
+    with library.start_run(run_id=run_id, run_name=name) as run:
+        write_text(known, run.info.run_id)
         yield lambda values, epoch: library.log_metrics(dict(values), step=epoch)
 
 

@@ -1,8 +1,9 @@
-"""Curves of a training, and trackers that are not installed."""
+"""Curves of a training, and trackers, installed or not."""
 
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,19 +28,67 @@ def test_curves_and_tensorboard_files(tmp_path: Path) -> None:
     draw_curves(tmp_path, [])
 
 
-def test_a_tracker_is_told_or_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from contextlib import nullcontext
+class Run:
+    """What wandb.init returns, as far as it is used."""
 
+    def __init__(self) -> None:
+        self.logged: list[tuple[int, dict[str, float]]] = []
+        self.finished = False
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.finished = True
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        self.logged.append((step, values))
+
+
+def test_wandb_is_told_and_a_continued_run_keeps_its_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, object]] = []
+    runs: list[Run] = []
+
+    def init(**settings: object) -> Run:
+        asked.append(settings)
+        runs.append(Run())
+        return runs[-1]
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    for line in LINES:  # interrupted after the first epoch
+        with watching(tmp_path, "a run", ("wandb",)) as on_epoch:
+            on_epoch(line)
+    (first,), (second,) = (run.logged for run in runs)
+    assert first == (1, {"lr": 0.1, "train_loss": 2.0, "train_top1": 30.0, "samples_per_second": 10.0})
+    assert second[0] == 2 and second[1]["val_top1"] == 40.0
+    assert all(run.finished for run in runs)
+    assert asked[0] == asked[1] and (asked[0]["name"], asked[0]["resume"]) == ("a run", "allow")
+    with watching(tmp_path / "other", "a run", ("wandb",)):
+        assert asked[2]["id"] != asked[0]["id"]
+
+
+def test_mlflow_is_told_and_a_continued_run_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[object] = []
+
+    def start_run(run_id: str | None, run_name: str) -> nullcontext[SimpleNamespace]:
+        told.append((run_id, run_name))
+        return nullcontext(SimpleNamespace(info=SimpleNamespace(run_id="7f")))
+
     fake = SimpleNamespace(
-        set_experiment=lambda name: None,
-        start_run=lambda run_name: nullcontext(),
+        set_experiment=told.append,
+        start_run=start_run,
         log_metrics=lambda values, step: told.append((step, values["train_loss"])),
     )
     monkeypatch.setitem(sys.modules, "mlflow", fake)
-    with watching(tmp_path, "a run", ("mlflow",)) as on_epoch:
-        on_epoch(LINES[0])
-    assert told == [(1, 2.0)]
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(RunError, match="pip install wandb"), watching(tmp_path, "a run", ("wandb",)):
+    for line in LINES:
+        with watching(tmp_path, "a run", ("mlflow",)) as on_epoch:
+            on_epoch(line)
+    first, second = ["harbench", (None, "a run"), (1, 2.0)], ["harbench", ("7f", "a run"), (2, 1.0)]
+    assert told == first + second
+
+
+@pytest.mark.parametrize("tracker", ["wandb", "mlflow"])
+def test_a_tracker_that_is_not_installed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: str) -> None:
+    monkeypatch.setitem(sys.modules, tracker, None)
+    with pytest.raises(RunError, match=f"pip install {tracker}"), watching(tmp_path, "a run", (tracker,)):
         pass
