@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -24,6 +25,7 @@ COMMANDS = (
     "run",
     "evaluate",
     "report",
+    "reproduce",
     "score",
     "probe",
     "bench",
@@ -174,3 +176,18 @@ def test_dry_run_says_everything_and_writes_nothing(tmp_path: Path) -> None:
     assert "mc3_18-a90a0ba3.pth" in details["in the way"]
     assert details["samples"] == {"train": 9537, "val": 0, "test": 3783}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from harbench import cli
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/state.pt")
+
+    monkeypatch.setattr(cli, "app", full)
+    with pytest.raises(SystemExit, match="1"):
+        cli.main()
+    told = capsys.readouterr().err
+    assert "runs/state.pt: No space left on device. What was saved before is whole: make room" in told
