@@ -5,10 +5,10 @@ READY := .venv/.ready
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test contract accept accept-prepare lint types clean
+.PHONY: help install run test contract accept accept-prepare accept-statistics reproduce lint types clean
 
 help:  ## Show this help
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-17s %s\n' "$$name" "$$what"; done
 
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -16,6 +16,8 @@ $(READY): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable '.[dev]'
 	@touch $@
+
+install: $(READY)  ## Install harbench and what it needs into .venv
 
 run: $(READY)  ## From nothing to a leaderboard: render `sample`, train two models on it, write the report
 	@$(BIN)/harbench prepare sample --split small --short-side 64
@@ -31,6 +33,12 @@ accept: $(READY)  ## Measure whether `sample` still tells models apart (minutes;
 
 accept-prepare: $(READY)  ## Whole data sets from a server and a machine that misbehave (minutes; ARGS="--fraction 0.02")
 	@$(BIN)/python tests/acceptance/prepare_acceptance.py $(ARGS)
+
+accept-statistics: $(READY)  ## How often intervals, verdicts and tests are right, by simulation (minutes)
+	@$(BIN)/python tests/acceptance/statistics_acceptance.py
+
+reproduce: $(READY)  ## Run and check every recipe that states a number and whose data is under HARBENCH_HOME (ARGS="--seeds 3")
+	@$(BIN)/harbench reproduce $(ARGS)
 
 contract: $(READY)  ## Every recipe: one training step and one view at its full size (minutes, much memory)
 	@HARBENCH_CONTRACT=full $(BIN)/python -m pytest -q --durations=0 tests/models/test_recipes_contract.py

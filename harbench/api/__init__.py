@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from harbench.api.processes import follows, launch, launched
     from harbench.api.queueing import queue
     from harbench.api.reports import ReportResult, report
+    from harbench.api.reproducing import Reproduction, reproduce, reproduction_text
     from harbench.api.running import run, run_text
     from harbench.api.scoring import Scoring, score_file, scoring_text
     from harbench.api.tuning import GridResult, Trial, grid
@@ -46,6 +47,7 @@ _MODULES = {
     "processes": ("follows", "launch", "launched"),
     "queueing": ("queue",),
     "reports": ("ReportResult", "report"),
+    "reproducing": ("Reproduction", "reproduce", "reproduction_text"),
     "running": ("run", "run_text"),
     "scoring": ("Scoring", "score_file", "scoring_text"),
     "tuning": ("GridResult", "Trial", "grid"),
@@ -69,6 +71,7 @@ __all__ = [
     "Probe",
     "RecipeSummary",
     "ReportResult",
+    "Reproduction",
     "Scoring",
     "Trial",
     "VerifyReport",
@@ -103,6 +106,8 @@ __all__ = [
     "recipe_text",
     "recipes",
     "report",
+    "reproduce",
+    "reproduction_text",
     "run",
     "run_text",
     "score_file",

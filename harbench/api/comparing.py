@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harbench.errors import RunError
+from harbench.files import write_text
 from harbench.records import Predictions, RunRecord
 
 if TYPE_CHECKING:
@@ -25,13 +26,16 @@ class ComparisonReport:
     comparisons: tuple[Comparison, ...]
     adjusted: tuple[float, ...]
     """p of each comparison, adjusted for how many there are (Holm)."""
+    page: Path | None
+    """Where the flipped samples stand with their pictures."""
     caveat: str = CAVEAT
 
 
-def compare(a: Path, others: Sequence[Path], *, home: Path, runs: Path) -> ComparisonReport:
+def compare(a: Path, others: Sequence[Path], *, home: Path, runs: Path, output: Path | None = None) -> ComparisonReport:
     """Compare top-1 of finished run `a` with that of each of `others` on the same test samples.
 
-    Folders may be relative to `runs`. Every run's own averaging over views decides what is correct.
+    Folders may be relative to `runs`. Every run's own averaging over views decides what is correct. `output` is an html
+    file that shows the flipped samples, with pictures of those whose media are in a cache under `home`.
 
     Raises:
         RunError: a run is not finished, or split, classes or test samples are not the same.
@@ -39,11 +43,7 @@ def compare(a: Path, others: Sequence[Path], *, home: Path, runs: Path) -> Compa
     """
     from harbench.datasets.tables import load_split
     from harbench.evaluation.comparison import compare_hits, holm
-    from harbench.evaluation.metrics import rank_of_target
-
-    def hits(record: RunRecord, predictions: Predictions) -> Any:
-        scores = predictions.logits if record.protocol.averaging == "logit" else predictions.probabilities
-        return rank_of_target(scores, predictions.targets) == 0
+    from harbench.evaluation.metrics import right
 
     first, first_scores, classes = _load(a, runs)
     group_of = {sample.sample_id: sample.group for sample in load_split(first.dataset, first.split, home).samples}
@@ -51,12 +51,55 @@ def compare(a: Path, others: Sequence[Path], *, home: Path, runs: Path) -> Compa
     loaded = [_load(other, runs) for other in others]
     for other, (record, scores, keys) in zip(others, loaded, strict=True):
         _refuse_different(a, other, (first, first_scores, classes), (record, scores, keys))
-    mine = hits(first, first_scores)
+    mine = right(first_scores, first.protocol.averaging)
     found = tuple(
-        compare_hits(mine, hits(record, scores), first_scores.ids, first_scores.targets, groups, classes)
+        compare_hits(
+            mine, right(scores, record.protocol.averaging), first_scores.ids, first_scores.targets, groups, classes
+        )
         for record, scores, _ in loaded
     )
-    return ComparisonReport(str(a), tuple(map(str, others)), found, holm([each.p for each in found]))
+    report = ComparisonReport(str(a), tuple(map(str, others)), found, holm([each.p for each in found]), output)
+    if output is not None:
+        write_text(
+            output, _page(report, [(first, first_scores), *((run, scores) for run, scores, _ in loaded)], classes, home)
+        )
+    return report
+
+
+def _page(
+    report: ComparisonReport, scored: Sequence[tuple[RunRecord, Predictions]], classes: Sequence[str], home: Path
+) -> str:
+    """The flipped samples of every comparison, with pictures."""
+    from harbench.reporting.flips import MOST, Flip, Flips, render_flips
+    from harbench.reporting.thumbnails import thumbnails
+
+    shown, wanted = [], []
+    truth = dict(zip(scored[0][1].ids, (classes[target] for target in scored[0][1].targets.tolist()), strict=True))
+    a_says = _said(*scored[0], classes)
+    for number, (other, found) in enumerate(zip(report.others, report.comparisons, strict=True)):
+        b_says = _said(*scored[number + 1], classes)
+        shown.append(
+            Flips(
+                title=f"A {report.a}, B {other}",
+                lines=tuple(_test_lines(report, number)),
+                changed=tuple((gain.key, gain.a, gain.b, gain.gain) for gain in found.per_class if gain.gain),
+                gained=tuple(Flip(name, truth[name], a_says[name]) for name in found.gained),
+                lost=tuple(Flip(name, truth[name], b_says[name]) for name in found.lost),
+            )
+        )
+        wanted += [*found.gained[:MOST], *found.lost[:MOST]]
+    return render_flips(shown, thumbnails(scored[0][0], wanted, home), report.caveat)
+
+
+def _said(record: RunRecord, predictions: Predictions, classes: Sequence[str]) -> dict[str, str]:
+    """Sample -> the class that the run took it for, empty without a score."""
+    import numpy as np
+
+    scores = predictions.logits if record.protocol.averaging == "logit" else predictions.probabilities
+    return {
+        name: classes[int(row.argmax())] if np.isfinite(row).all() else ""
+        for name, row in zip(predictions.ids, scores, strict=True)
+    }
 
 
 def _load(folder: Path, runs: Path) -> tuple[RunRecord, Predictions, tuple[str, ...]]:
@@ -94,16 +137,9 @@ def _refuse_different(
 def comparison_text(report: ComparisonReport, limit: int = 10) -> str:
     """The report for people: the difference, the classes that change most, flipped samples."""
     lines = []
-    for other, found, adjusted in zip(report.others, report.comparisons, report.adjusted, strict=True):
-        low, high = found.interval
-        lines += [
-            f"A {report.a}: {found.a:.2f}",
-            f"B {other}: {found.b:.2f}",
-            f"  B - A  {found.difference:+.2f} points, 95 % {low:+.2f} to {high:+.2f} ({found.interval_method})",
-            f"  p      {found.p:.4g}, sign-flip permutation over {found.groups} groups, exact",
-        ]
-        if len(report.others) > 1:
-            lines.append(f"         {adjusted:.4g} adjusted for {len(report.others)} comparisons (Holm)")
+    for number, (other, found) in enumerate(zip(report.others, report.comparisons, strict=True)):
+        lines += [f"A {report.a}: {found.a:.2f}", f"B {other}: {found.b:.2f}"]
+        lines += [f"  {line}" for line in _test_lines(report, number)]
         changed = [gain for gain in found.per_class if gain.gain][:limit]
         lines += [f"  {gain.gain:+7.2f}  {gain.key} ({gain.a:.1f} to {gain.b:.1f})" for gain in changed]
         for what, ids in (("only B is right", found.gained), ("only A is right", found.lost)):
@@ -111,4 +147,19 @@ def comparison_text(report: ComparisonReport, limit: int = 10) -> str:
             lines += [f"    {name}" for name in ids[:limit]]
             if len(ids) > limit:
                 lines.append(f"    ... and {len(ids) - limit} more (--json has all)")
+    if report.page is not None:
+        lines.append(f"Flipped samples with pictures:  {report.page}")
     return "\n".join([*lines, report.caveat])
+
+
+def _test_lines(report: ComparisonReport, number: int) -> list[str]:
+    """One comparison's difference and test, in words."""
+    found, several = report.comparisons[number], len(report.others)
+    low, high = found.interval
+    lines = [
+        f"B - A  {found.difference:+.2f} points, 95 % {low:+.2f} to {high:+.2f} ({found.interval_method})",
+        f"p      {found.p:.4g}, sign-flip permutation over {found.groups} groups, exact",
+    ]
+    if several > 1:
+        lines.append(f"       {report.adjusted[number]:.4g} adjusted for {several} comparisons (Holm)")
+    return lines

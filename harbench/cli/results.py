@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harbench import api
-from harbench.cli.app import CHECK_FAILED, INCOMPLETE, Json, app, print_json, settings_of, show, tracked
+from harbench.cli.app import CHECK_FAILED, INCOMPLETE, USER_ERROR, Json, app, print_json, settings_of, show, tracked
 
 
 @app.command()
@@ -61,16 +61,52 @@ def check(
 
 
 @app.command()
+def reproduce(
+    context: typer.Context,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[RECIPE]...", help="All that state a number if left out.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0..N-1; three or more have a spread of their own.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where verdicts and times are written.")] = Path(
+        "reproduction.md"
+    ),
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="The verdicts as JUnit XML too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run every recipe that expects a number and whose data is here, then check. Exit code 4 only when one is BELOW."""
+    with tracked(context) as (settings, track):
+        result = api.reproduce(
+            tuple(names or ()),
+            home=settings.home,
+            runs=settings.runs,
+            seeds=seeds,
+            device=device,
+            output=output,
+            junit=junit,
+            track=track,
+        )
+    show(result, api.reproduction_text, as_json)
+    if result.check.below:
+        raise typer.Exit(CHECK_FAILED)
+    if result.failed:
+        raise typer.Exit(USER_ERROR)
+
+
+@app.command()
 def compare(
     context: typer.Context,
     a: Annotated[Path, typer.Argument(metavar="A", help="A run folder.")],
     others: Annotated[list[Path], typer.Argument(metavar="B...", help="Runs on the same test samples.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Page of the flipped samples, with pictures.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Paired test of finished runs: difference, classes that gain, samples that flip. Holm over several B."""
 
     settings = settings_of(context)
-    result = api.compare(a, others, home=settings.home, runs=settings.runs)
+    result = api.compare(a, others, home=settings.home, runs=settings.runs, output=output)
     show(result, api.comparison_text, as_json)
 
 

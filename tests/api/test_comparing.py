@@ -52,6 +52,11 @@ def test_two_runs_and_several(tmp_path: Path, toy_home: Path) -> None:
     assert (found["gained"], found["lost"], found["difference"]) == ([lost], [], 50.0)
     told = CliRunner().invoke(app, [*words, str(same)]).stdout
     assert "Holm" in told
+    page = tmp_path / "flips.html"
+    assert f"Flipped samples with pictures:  {page}" in CliRunner().invoke(app, [*words, "-o", str(page)]).stdout
+    html = page.read_text(encoding="utf-8")
+    assert f"<code>{lost}</code>" in html and "taken for <b>" in html and "Only B is right: 1" in html
+    assert "three seeds" in html and "http" not in html.replace("http-equiv", "").replace("http://www.w3.org", "")
     assert "three seeds" in told
 
 
