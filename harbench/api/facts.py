@@ -174,12 +174,13 @@ def make_record(
     exact: bool,
 ) -> RunRecord:
     """The run record of a finished evaluation."""
-    from harbench.models.profile import count_parameters
+    from harbench.models.profile import count_parameters, latency
     from harbench.reporting.comparability import fingerprint
 
     recipe, key, protocol = inputs.recipe, key_of(inputs), protocol_of(inputs)
     groups = [sample.group for sample in inputs.table.subset("test")]
     intervals, method = intervals_of(predictions, recipe.eval.average, groups)
+    milliseconds, where = latency(model, *input_shapes(recipe, inputs.spec))
     return RunRecord(
         folder=folder,
         recipe=folder.split("/")[1],
@@ -207,4 +208,6 @@ def make_record(
         seconds=seconds,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         harbench=__version__,
+        latency_ms=milliseconds,
+        latency_on=where,
     )

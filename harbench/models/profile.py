@@ -1,10 +1,12 @@
-"""What a model costs: parameters, and multiply-adds of one view."""
+"""What a model costs: parameters, multiply-adds of one view, time of one view."""
 
 from __future__ import annotations
 
 import copy
 import logging
+import time
 from collections.abc import Sequence
+from statistics import median
 
 import torch
 from torch import nn
@@ -36,3 +38,27 @@ def _count(model: nn.Module, input_shapes: Sequence[Sequence[int]], device: str)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(*(torch.zeros(1, *shape, device=device) for shape in input_shapes))
     return int(counter.get_total_flops()) // 2
+
+
+def latency(model: nn.Module, *input_shapes: Sequence[int]) -> tuple[float, str]:
+    """Median milliseconds of one forward pass of one view, on the model's own device, and that device in words.
+
+    At most nine passes after one that warms up, and no further one after a second of them.
+    """
+    device = next(model.parameters()).device
+    on_gpu = device.type == "cuda"
+    inputs = [torch.zeros(1, *shape, device=device) for shape in input_shapes]
+    training = model.training
+    model.eval()
+    times: list[float] = []
+    with torch.inference_mode():
+        while len(times) < 10 and (len(times) < 2 or sum(times[1:]) < 1.0):
+            started = time.perf_counter()
+            model(*inputs)
+            if on_gpu:
+                torch.cuda.synchronize(device)
+            times.append(time.perf_counter() - started)
+    model.train(training)
+    threads = torch.get_num_threads()
+    where = torch.cuda.get_device_name(device) if on_gpu else f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+    return 1000 * median(times[1:]), where

@@ -93,6 +93,10 @@ class RunRecord:
     """Folder -> weight of the runs whose scores this one fuses; empty: it was trained."""
     joint: Mapping[str, JointInterval] = field(default_factory=dict)
     """Split set -> interval of the mean over its splits, where all are there. It lies beside them, not in run.json."""
+    latency_ms: float | None = None
+    """Median wall time of one forward pass of one view; None where it was not measured."""
+    latency_on: str = ""
+    """The device that it was measured on, in words."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,8 @@ class Row:
     year: int | None
     runs: tuple[str, ...] = ()
     """Folders of the runs behind the number; a published number has none."""
+    latency_ms: float | None = None
+    latency_on: str = ""
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,8 @@ def load_detail(root: Path, record: RunRecord) -> RunDetail:
     recipe = folder / "recipe.yaml"
     text = recipe.read_text(encoding="utf-8") if recipe.is_file() else ""
     lines = {name: _lines(folder / name) for name in ("train.csv", "per_class.csv")}
-    missing += [f"no {name}" for name, found in lines.items() if not found]
+    expected = ("per_class.csv",) if record.members else tuple(lines)
+    missing += [f"no {name}" for name in expected if not lines[name]]
     try:
         classes, confusion, ordered = _scores(folder, record, lines["per_class.csv"])
     except RunError as error:
@@ -125,12 +126,17 @@ def load_detail(root: Path, record: RunRecord) -> RunDetail:
 
 
 def repeat_command(root: Path, record: RunRecord) -> str:
-    """The command that trains a run again from its own recipe, beside the first and not over it."""
+    """The command that trains a run again from its own recipe, beside the first and not over it.
+
+    A fusion is made anew where it is: it needs the runs that it fuses.
+    """
     mark = record.folder.split("/")[1].partition("+")[2] if "/" in record.folder else ""
-    words = ["harbench", "--runs", "repeated", "run", str(root / record.folder / "recipe.yaml")]
+    runs = str(root) if record.members else "repeated"
+    words = ["harbench", "--runs", runs, "run", str(root / record.folder / "recipe.yaml")]
     words += ["--split", record.split]
     words += ["--tag", mark] if mark else []
     words += ["--seeds", str(record.seed + 1)] if record.seed else []
+    words += ["--force"] if record.members else []
     return shlex.join(words)
 
 

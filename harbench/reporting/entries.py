@@ -59,6 +59,8 @@ class Entry:
     """Footnotes of its own."""
     runs: tuple[str, ...] = ()
     """Folders of the runs behind the number."""
+    latency_ms: float | None = None
+    latency_on: str = ""
 
 
 # ---------------------------------------------------------------------------------------------------------- published
@@ -244,6 +246,8 @@ def _entry(
         reason=f"partial: {partial}" if partial else "",
         notes=(*notes, *own),
         runs=tuple(run.folder for run in runs),
+        latency_ms=first.latency_ms,
+        latency_on=first.latency_on,
     )
 
 

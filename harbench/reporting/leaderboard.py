@@ -122,6 +122,8 @@ def _row(entry: Entry, place: int | None, why_not: str, marks: tuple[int, ...]) 
         source=entry.source,
         year=entry.year,
         runs=entry.runs,
+        latency_ms=entry.latency_ms,
+        latency_on=entry.latency_on,
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 from torch import nn
 from torchvision.models import get_model_weights
 
 from harbench.models.build import build_model
-from harbench.models.profile import count_flops, count_parameters
+from harbench.models.profile import count_flops, count_parameters, latency
 from harbench.recipe import ModelConfig
 
 
@@ -82,3 +84,24 @@ def test_a_model_that_looks_at_values_is_counted_on_the_cpu() -> None:
     assert count_flops(model, (4,)) == 12
     assert model.training
     assert model.layer.weight.device.type == "cpu"
+
+
+def test_latency_is_the_time_of_one_view_on_the_models_device() -> None:
+    class Slow(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+            self.shapes: list[tuple[int, ...]] = []
+
+        def forward(self, values: torch.Tensor) -> torch.Tensor:
+            assert not self.training and torch.is_inference_mode_enabled()
+            self.shapes.append(tuple(values.shape))
+            time.sleep(0.2 if len(self.shapes) == 1 else 0.02)
+            return self.layer(values)
+
+    model = Slow().train()
+    milliseconds, where = latency(model, (5, 4))
+    assert 20 <= milliseconds < 200, "the first pass is not counted"
+    assert where.startswith("CPU, ")
+    assert model.shapes == [(1, 5, 4)] * 10
+    assert model.training

@@ -90,6 +90,15 @@ def test_the_command_repeats_the_run_elsewhere(make_run: Run, recipe: str, seed:
     assert " ".join(words[5:]) == expected
 
 
+def test_a_fusion_is_made_anew_beside_its_runs(tmp_path: Path, make_run: Run, write_run: Write) -> None:
+    record = replace(make_run("both"), members={"ucf101/rgb/split1/seed0": 1.0, "ucf101/flow/split1/seed0": 1.5})
+    assert shlex.split(repeat_command(Path("runs"), record))[1:3] == ["--runs", "runs"]
+    assert repeat_command(Path("runs"), record).endswith("--force")
+    write_run(tmp_path, record)
+    (tmp_path / record.folder / "train.csv").unlink()
+    assert load_detail(tmp_path, record).missing == ()
+
+
 def test_the_best_runs_of_every_data_set_are_chosen_in_turn(board: Leaderboard, make_run: Run) -> None:
     assert chosen_folders(board, 50) == [
         "ucf101/mc3_18/split1/seed0",

@@ -49,7 +49,7 @@ class TableView:
     parts: tuple[str, ...]
     """Parts of the protocol with a column: those that some row has."""
     extra: frozenset[str]
-    """Further columns that some row has: seeds, params_m, gflops."""
+    """Further columns that some row has: seeds, params_m, gflops, latency_ms."""
     axis: Axis
     """Of the intervals, 0 to 100 across; the ranked rows set its ends, so that a partial run does not squeeze them."""
     figures: tuple[Scatter, ...]
@@ -112,7 +112,11 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.globals |= {"metrics": {**METRICS, "clip_top1": "top-1 of single views"}, "width": WIDTH, "height": HEIGHT}
+    environment.globals |= {
+        "metrics": {**METRICS, "clip_top1": "top-1 of single views"},
+        "width": WIDTH,
+        "height": HEIGHT,
+    }
     environment.globals |= {"unknown": UNKNOWN, "first_rows": _FIRST_ROWS}
     environment.filters |= {
         "percent": percent,
@@ -154,7 +158,9 @@ def _datasets(board: Leaderboard, panels: Iterable[str]) -> list[DatasetView]:
 def _table_view(table_id: str, table: Table, first: Table) -> TableView:
     rows = table.rows
     compared = not unknown_names(table.key) and not unknown_names(first.key)
-    extra = {name for name in ("params_m", "gflops") if any(getattr(row, name) is not None for row in rows)}
+    extra = {
+        name for name in ("params_m", "gflops", "latency_ms") if any(getattr(row, name) is not None for row in rows)
+    }
     return TableView(
         id=table_id,
         table=table,
@@ -187,9 +193,11 @@ def record_facts(record: RunRecord) -> dict[str, str]:
     """What a run's record says beside its metrics, for people, in reading order."""
     counts = ", ".join(f"{count:,} {subset}" for subset, count in record.samples.items() if count)
     facts = {
+        "fuses": ", ".join(f"{name} x {weight:g}" for name, weight in record.members.items()),
         "model": f"{record.model} ({record.family})",
         "parameters": f"{record.params_m:.2f} M",
         "GFLOPs a view": "" if record.gflops is None else f"{record.gflops:.2f}",
+        "a view takes": f"{record.latency_ms:.1f} ms on {record.latency_on}" if record.latency_ms else "",
         "samples": counts,
         **{part.replace("_", " "): value for part, value in asdict(record.protocol).items()},
         "interval": record.interval_method,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from harbench.records import Row, Table
@@ -19,11 +20,29 @@ _FEWEST = 3
 _CHARACTER, _LINE = 6.0, 12
 """Width and height of a letter of a label, for keeping labels apart."""
 
-COSTS: Mapping[str, tuple[str, Callable[[Row], float | None]]] = {
-    "parameters": ("parameters, millions", lambda row: row.params_m),
-    "GFLOPs": ("GFLOPs of one view, multiply-adds", lambda row: row.gflops),
-}
-"""What a number is drawn against: name, axis, value of a row."""
+
+@dataclass(frozen=True)
+class Cost:
+    """What a number is drawn against."""
+
+    name: str
+    axis: str
+    of: Callable[[Row], float | None]
+
+
+def costs(table: Table) -> list[Cost]:
+    """Parameters, multiply-adds, and time on the device on which most of the table's rows were timed."""
+    devices = Counter(row.latency_on for row in table.rows if row.latency_ms)
+    device = devices.most_common(1)[0][0] if devices else ""
+    return [
+        Cost("parameters", "parameters, millions", lambda row: row.params_m),
+        Cost("GFLOPs", "GFLOPs of one view, multiply-adds", lambda row: row.gflops),
+        Cost(
+            "latency",
+            f"milliseconds a view, {device}",
+            lambda row: row.latency_ms if row.latency_on == device else None,
+        ),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +88,11 @@ class Scatter:
 
 def scatters(table: Table) -> list[Scatter]:
     """A figure for every cost that at least three rows of the table have."""
-    return [figure for cost in COSTS if (figure := _scatter(table, cost)) is not None]
+    return [figure for cost in costs(table) if (figure := _scatter(table, cost)) is not None]
 
 
-def _scatter(table: Table, cost: str) -> Scatter | None:
-    x_title, cost_of = COSTS[cost]
-    known = [(index, row, value) for index, row in enumerate(table.rows) if (value := cost_of(row))]
+def _scatter(table: Table, cost: Cost) -> Scatter | None:
+    known = [(index, row, value) for index, row in enumerate(table.rows) if (value := cost.of(row))]
     if len(known) < _FEWEST:
         return None
     drawn = sorted(known, key=lambda each: -each[1].value)[:_MOST]
@@ -84,8 +102,8 @@ def _scatter(table: Table, cost: str) -> Scatter | None:
     points = tuple(Point(x.at(value), y.at(row.value), row, index) for index, row, value in drawn)
     best = _frontier(points)
     return Scatter(
-        cost=cost,
-        x_title=x_title,
+        cost=cost.name,
+        x_title=cost.axis,
         y_title=METRICS.get(table.key.metric, table.key.metric),
         points=points,
         labels=_labels([*best, *(point for point in points if point.row.kind == "run")], points),
