@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from harbench.ingest.skeleton import JOINTS, Frames
+from harbench.ingest.positions import Positions
+from harbench.ingest.skeleton import JOINTS
 from harbench.recipe.inputs import Bodies
 
 Pose = npt.NDArray[np.float32]
@@ -27,34 +28,33 @@ _SLOTS = 4
 """Bodies of a frame that ST-GCN and its successors look at."""
 
 
-def by_motion(frames: Frames) -> Pose:
+def by_motion(found: Positions) -> Pose:
     """`[T, M, 25, 3]`: every body, followed by its id (slots swap), zeros where absent, the most moving one first.
 
     Motion is the sum of the variances of x, y and z over joints and frames, as the authors' FAQ ranks bodies
     (https://github.com/shahroudy/NTURGB-D).
     """
-    pose, seen = _tracks(frames)
+    pose, seen = _tracks(found)
     motion = [_motion(pose[seen[:, body], body]) for body in range(pose.shape[1])]
     return np.ascontiguousarray(pose[:, np.argsort(motion)[::-1]])
 
 
-def by_energy(frames: Frames) -> Pose:
+def by_energy(found: Positions) -> Pose:
     """`[T, 2, 25, 3]`: of the first four slots of a frame, whoever is in them, the two of the largest energy.
 
     Energy is the sum of the standard deviations of x, y and z over the joints of all frames in which the slot is taken
     (lshiwjx/2s-AGCN, data_gen/ntu_gendata.py; so MS-G3D and mmaction2).
     """
-    slots = np.zeros((len(frames), _SLOTS, JOINTS, 3), np.float32)
-    for time, bodies in enumerate(frames):
-        for slot, body in enumerate(bodies[:_SLOTS]):
-            slots[time, slot] = body.joints[:, :3]
+    slots = np.zeros((found.frames, _SLOTS, JOINTS, 3), np.float32)
+    seen = found.slot < _SLOTS
+    slots[found.frame[seen], found.slot[seen]] = found.xyz[seen]
     taken = (slots != 0).any(axis=(2, 3))
     points = [slots[taken[:, slot], slot].reshape(-1, 3) for slot in range(_SLOTS)]
     energy = [points_of.std(axis=0).sum() if len(points_of) else 0 for points_of in points]
     return np.ascontiguousarray(slots[:, np.argsort(energy)[::-1][:2]])
 
 
-def denoised(frames: Frames) -> Pose:
+def denoised(found: Positions) -> Pose:
     """`[T', 1 or 2, 25, 3]`: what is a person, as two actors at most, in the frames in which there is one.
 
     Of several bodies, those seen in 11 frames or fewer are dropped, then those wider than high in 70 % of their frames,
@@ -62,7 +62,7 @@ def denoised(frames: Frames) -> Pose:
     else of the second (microsoft/SGN, data/ntu/get_raw_denoised_data.py; so CTR-GCN, InfoGCN, HD-GCN). That code moves the
     later frames of a body that was lost for a while forward; here they stay where they are.
     """
-    pose, seen = _tracks(frames)
+    pose, seen = _tracks(found)
     motion = {body: _motion(pose[seen[:, body], body]) for body in range(pose.shape[1])}
     persons = [body for body in motion if seen[:, body].sum() > _MIN_FRAMES] or list(motion)
     for body in tuple(persons):
@@ -75,7 +75,7 @@ def denoised(frames: Frames) -> Pose:
             persons.remove(body)
         elif noise.any():
             motion[body] = min(motion[body], _motion(points[~noise]))
-    actors = np.zeros((len(frames), 2, JOINTS, 3), np.float32)
+    actors = np.zeros((found.frames, 2, JOINTS, 3), np.float32)
     spans = [(math.inf, -math.inf), (0, 0)]  # as in that code, the second actor's begins with the first frame
     for body in sorted(persons, key=lambda body: -motion[body]):
         start, end = np.flatnonzero(seen[:, body])[[0, -1]]
@@ -88,16 +88,14 @@ def denoised(frames: Frames) -> Pose:
     return np.ascontiguousarray(actors[somebody.any(axis=1), : 1 + int(somebody[:, 1].any())])
 
 
-def _tracks(frames: Frames) -> tuple[Pose, npt.NDArray[np.bool_]]:
+def _tracks(found: Positions) -> tuple[Pose, npt.NDArray[np.bool_]]:
     """`[T, M, 25, 3]` of all bodies in order of appearance, zeros where absent; and where each is seen, `[T, M]`."""
-    ids = dict.fromkeys(body.body_id for bodies in frames for body in bodies)
-    place = {body_id: index for index, body_id in enumerate(ids)}
-    pose = np.zeros((len(frames), len(ids), JOINTS, 3), np.float32)
-    seen = np.zeros((len(frames), len(ids)), bool)
-    for time, bodies in enumerate(frames):
-        for body in bodies:
-            pose[time, place[body.body_id]] = body.joints[:, :3]
-            seen[time, place[body.body_id]] = True
+    place = {body_id: index for index, body_id in enumerate(dict.fromkeys(found.body_ids))}
+    track = np.array([place[body_id] for body_id in found.body_ids])
+    pose = np.zeros((found.frames, len(place), JOINTS, 3), np.float32)
+    seen = np.zeros((found.frames, len(place)), bool)
+    pose[found.frame, track] = found.xyz
+    seen[found.frame, track] = True
     return pose, seen
 
 
@@ -106,5 +104,5 @@ def _motion(points: Pose) -> float:
     return float(points.reshape(-1, 3).var(axis=0).sum())
 
 
-CHOICES: Mapping[Bodies, Callable[[Frames], Pose]] = {"motion": by_motion, "energy": by_energy, "denoised": denoised}
+CHOICES: Mapping[Bodies, Callable[[Positions], Pose]] = {"motion": by_motion, "energy": by_energy, "denoised": denoised}
 """By the name that `data.cache.bodies` gives them."""

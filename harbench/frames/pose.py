@@ -9,7 +9,7 @@ import numpy as np
 
 from harbench.errors import MediaError
 from harbench.frames.bodies import CHOICES, Pose
-from harbench.ingest.skeleton import read_skeleton
+from harbench.ingest.positions import read_positions
 from harbench.recipe.inputs import Bodies
 
 
@@ -24,10 +24,10 @@ def read_pose(path: Path, bodies: Bodies = "motion") -> Pose:
         with open(path, "rb") as handle:
             is_array = handle.read(6) == b"\x93NUMPY"  # joints from a pickle stand in for a .skeleton, under its name
         if path.suffix == ".skeleton" and not is_array:
-            frames = read_skeleton(path)
-            if not any(frames):
-                raise MediaError(f"{path.name}: none of its {len(frames)} frames has a body")
-            return CHOICES[bodies](frames)
+            positions = read_positions(path)
+            if not positions.body_ids:
+                raise MediaError(f"{path.name}: none of its {positions.frames} frames has a body")
+            return CHOICES[bodies](positions)
         if bodies != "motion":
             raise MediaError(f"its bodies were chosen by who made it; --bodies {bodies} needs the .skeleton file")
         if path.suffix == ".mat":

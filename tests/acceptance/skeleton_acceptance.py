@@ -1,4 +1,4 @@
-"""`.skeleton` files at full size: 10,000 mutated ones, and the reader's speed beside a plain one. Run it by hand.
+"""`.skeleton` files at full size: 10,000 mutated ones, and the readers' speed beside plain ones. Run it by hand.
 
 python tests/acceptance/skeleton_acceptance.py
 """
@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "ingest"))
-from test_skeleton import check_mutations  # type: ignore[import-not-found]  # beside no package
+from test_positions import check_positions  # type: ignore[import-not-found]  # beside no package
+from test_skeleton import check_mutations  # type: ignore[import-not-found]
 
+from harbench.ingest.positions import read_positions
 from harbench.ingest.skeleton import JOINTS, Body, read_skeleton, write_skeleton
 
 
@@ -33,8 +35,22 @@ def typical(frames: int, bodies: int) -> list[list[Body]]:
 JOINT_KEYS = ("x", "y", "z", "depthX", "depthY", "colorX", "colorY", "wx", "wy", "wz", "ww", "trackingState")
 
 
-def plainly(path: Path) -> list[list[list[dict[str, float]]]]:
-    """Line by line, a dict a joint and one float() a field, as the readers of the field's repositories do."""
+def as_lists(path: Path) -> list[list[list[list[float]]]]:
+    """Line by line, one float() a field: as plain as can be."""
+    with open(path, encoding="ascii") as handle:
+        frames = []
+        for _ in range(int(handle.readline())):
+            bodies = []
+            for _ in range(int(handle.readline())):
+                handle.readline()
+                bodies.append([[float(x) for x in handle.readline().split()] for _ in range(int(handle.readline()))])
+            frames.append(bodies)
+    return frames
+
+
+def as_array(path: Path) -> np.ndarray:
+    """Line by line, a dict a joint, then x, y, z into an array: as ST-GCN, its successors and mmaction2 do."""
+    keys = ("x", "y", "z", "depthX", "depthY", "colorX", "colorY", "wx", "wy", "wz", "ww", "trackingState")
     with open(path, encoding="ascii") as handle:
         frames = []
         for _ in range(int(handle.readline())):
@@ -42,20 +58,23 @@ def plainly(path: Path) -> list[list[list[dict[str, float]]]]:
             for _ in range(int(handle.readline())):
                 handle.readline()
                 joints = range(int(handle.readline()))
-                bodies.append(
-                    [dict(zip(JOINT_KEYS, map(float, handle.readline().split()), strict=True)) for _ in joints]
-                )
+                bodies.append([dict(zip(keys, map(float, handle.readline().split()), strict=True)) for _ in joints])
             frames.append(bodies)
-    return frames
+    array = np.zeros((len(frames), max(map(len, frames)), JOINTS, 3))
+    for time_, bodies in enumerate(frames):
+        for slot, joints_of in enumerate(bodies):
+            for number, joint in enumerate(joints_of):
+                array[time_, slot, number] = joint["x"], joint["y"], joint["z"]
+    return array
 
 
 def best(read: Callable[[Path], object], path: Path) -> float:
-    """Milliseconds of the fastest of 20 reads."""
+    """Milliseconds of CPU of the fastest of 20 reads."""
     seconds = []
     for _ in range(20):
-        start = time.perf_counter()
+        start = time.process_time()
         read(path)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     return min(seconds) * 1e3
 
 
@@ -64,13 +83,18 @@ def main() -> None:
         for bodies in (1, 2):
             path = Path(folder) / "typical.skeleton"
             write_skeleton(path, typical(100, bodies))
-            ours = [[body.joints.tolist() for body in frame] for frame in read_skeleton(path)]
-            assert ours == [[[[*joint.values()] for joint in body] for body in frame] for frame in plainly(path)]
-            fast, plain = best(read_skeleton, path), best(plainly, path)
-            print(f"100 frames, {bodies} bodies: {fast:.1f} ms, plain {plain:.1f} ms, ratio {plain / fast:.1f}")
-        start = time.perf_counter()
-        read, refused = check_mutations(Path(folder), 10_000)
-        print(f"10,000 mutated files: {read} read, {refused} refused, {time.perf_counter() - start:.0f} s")
+            assert as_lists(path) == [[body.joints.tolist() for body in frame] for frame in read_skeleton(path)]
+            assert read_positions(path).xyz.tolist() == as_array(path).reshape(-1, JOINTS, 3).tolist()
+            print(f"100 frames, {bodies} bodies")
+            ours = best(read_positions, path)
+            for name, reader in (("lists", as_lists), ("dicts to array", as_array), ("read_skeleton", read_skeleton)):
+                other = best(reader, path)
+                print(f"  read_positions {ours:.2f} ms, {name} {other:.2f} ms: {other / ours:.1f} times")
+        for check in (check_mutations, check_positions):
+            start = time.perf_counter()
+            read, refused = check(Path(folder), 10_000)
+            seconds = time.perf_counter() - start
+            print(f"{check.__name__}: 10,000 mutated files, {read} read, {refused} refused, {seconds:.0f} s")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import pytest
 from harbench.errors import MediaError
 from harbench.frames.bodies import CHOICES, by_energy, by_motion, denoised
 from harbench.frames.pose import read_pose
+from harbench.ingest.positions import Positions, positions_of
 from harbench.ingest.skeleton import JOINTS, Body, Frames, write_skeleton
 
 TALL, WIDE = (0.3, 1.7, 0.3), (1.6, 0.4, 0.5)
@@ -24,8 +25,12 @@ def person(frames: int, seed: int, stride: float = 0.05, extent: Sequence[float]
     return np.asarray(joints + np.array([0.5, 0.5, 2]) + way)
 
 
-def scene(length: int, *seen: tuple[int, int, np.ndarray]) -> Frames:
-    """A file of `length` frames; (id, first frame, joints) of every body, in slots in that order."""
+def scene(length: int, *seen: tuple[int, int, np.ndarray]) -> Positions:
+    """`length` frames; (id, first frame, joints) of every body, in slots in that order."""
+    return positions_of(bodies(length, *seen))
+
+
+def bodies(length: int, *seen: tuple[int, int, np.ndarray]) -> Frames:
     frames: list[list[Body]] = [[] for _ in range(length)]
     for body_id, first, joints in seen:
         for time, points in enumerate(joints, start=first):
@@ -104,7 +109,7 @@ def test_somebody_is_always_left() -> None:
 
 
 def test_a_file_is_read_with_the_choice_asked_for(tmp_path: Path) -> None:
-    frames = scene(30, (1, 0, person(30, 1, 0.5, WIDE)), (2, 0, person(30, 0)))
+    frames = bodies(30, (1, 0, person(30, 1, 0.5, WIDE)), (2, 0, person(30, 0)))
     path = tmp_path / "S001C001P001R001A001.skeleton"
     write_skeleton(path, frames)
     assert {name: read_pose(path, name).shape for name in CHOICES} == {
