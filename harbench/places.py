@@ -35,6 +35,16 @@ def archives_folder(home: Path, dataset: str) -> Path:
     return home / dataset / "archives"
 
 
+def poses_folder(home: Path, dataset: str) -> Path:
+    """`<home>/<dataset>/poses`: what MediaPipe found in media that carry no joints."""
+    return home / dataset / "poses"
+
+
+def models_folder(home: Path) -> Path:
+    """`<home>/models`: models of other makers that harbench runs, such as MediaPipe's."""
+    return home / "models"
+
+
 def cache_folder(home: Path, dataset: str, cache_name: str) -> Path:
     """`<home>/<dataset>/cache/<stream>-<encoding>-<short side>`."""
     return home / dataset / "cache" / cache_name

@@ -28,7 +28,8 @@ def key_of(inputs: Inputs) -> Comparability:
     total = inputs.official_classes
     classes = f"{total} classes" if len(table.classes) == total else f"{len(table.classes)} of {total} classes"
     clip = recipe.input.clip
-    pose = recipe.data.cache.stream == "pose" or recipe.input.with_pose
+    reads_pose = recipe.data.cache.stream == "pose" or recipe.input.with_pose
+    pose = reads_pose and any(inputs.spec.pose_shape)  # what is found in the pixels themselves is not given
     given = " and ".join(["boxes"] * recipe.data.boxes + ["poses"] * pose) or "none"
     return Comparability(
         dataset=table.dataset,
@@ -47,7 +48,7 @@ def protocol_of(inputs: Inputs) -> ProtocolFacts:
     recipe = inputs.recipe
     stream = recipe.data.cache.stream
     return ProtocolFacts(
-        modality={"rgb": "RGB", "flow": "flow", "pose": "pose"}[stream] + ("+pose" if recipe.input.with_pose else ""),
+        modality=_modality(recipe, inputs.spec),
         pretraining=pretraining(recipe.model.init_from or recipe.model.weights),
         frames=str(recipe.input.clip.frames_per_clip),
         time_base=time_base(recipe.input.clip),
@@ -60,6 +61,12 @@ def protocol_of(inputs: Inputs) -> ProtocolFacts:
         + (", ±20 px in uint8" if stream == "flow" else "")
         + ("+pose" if recipe.input.with_pose else ""),
     )
+
+
+def _modality(recipe: Recipe, spec: DatasetSpec) -> str:
+    pose = "pose" if any(spec.pose_shape) else "2D pose (MediaPipe)"
+    stream = {"rgb": "RGB", "flow": "flow", "pose": pose}[recipe.data.cache.stream]
+    return f"{stream}+{pose}" if recipe.input.with_pose else stream
 
 
 def decoders_of(inputs: Inputs) -> str:
@@ -90,10 +97,17 @@ def input_shape(recipe: Recipe, spec: DatasetSpec) -> tuple[int, ...]:
     config = recipe.input
     frames = config.clip.frames_per_clip
     if recipe.data.cache.stream == "pose":
-        channels, joints = spec.pose_shape
+        channels, joints = pose_shape(spec)
         return channels, frames, joints, config.bodies
     channels = 2 if recipe.data.cache.stream == "flow" else 3
     return channels, frames, config.size, config.size  # grey is repeated to three channels
+
+
+def pose_shape(spec: DatasetSpec) -> tuple[int, int]:
+    """Channels and joints of a data set's poses: its own, or MediaPipe's."""
+    from harbench.frames.landmarks import CHANNELS, LANDMARKS
+
+    return spec.pose_shape if any(spec.pose_shape) else (CHANNELS, LANDMARKS)
 
 
 def input_shapes(recipe: Recipe, spec: DatasetSpec) -> tuple[tuple[int, ...], ...]:
@@ -101,7 +115,7 @@ def input_shapes(recipe: Recipe, spec: DatasetSpec) -> tuple[tuple[int, ...], ..
     shape = input_shape(recipe, spec)
     if not recipe.input.with_pose:
         return (shape,)
-    channels, joints = spec.pose_shape
+    channels, joints = pose_shape(spec)
     return shape, (channels, recipe.input.clip.frames_per_clip, joints, recipe.input.bodies)
 
 

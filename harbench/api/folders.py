@@ -40,6 +40,8 @@ def held(recipe: Recipe | Fusion, folder: Path, force: bool) -> Iterator[bool]:
         yield ranks.agreed(False)
         return
     with locked(folder / ".lock", RunError(f"{folder} is in use by another harbench run; wait for it or stop it")):
+        for part in folder.glob(".*.part"):  # what a killed run was writing
+            part.unlink()
         _same_recipe(recipe, folder, force)
         yield ranks.agreed((folder / "run.json").exists())
 

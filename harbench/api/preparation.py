@@ -114,6 +114,7 @@ def prepare(
         DownloadError: an archive could not be fetched. ArchiveError: one is damaged, hostile or not the known one.
         CacheError: the disk is too small for the cache, or full.
     """
+    from harbench.api.posing import check_poses
     from harbench.datasets.tables import expand_splits, load_spec, load_split
     from harbench.frames.decoders import choose_decoder
     from harbench.ingest.local import ingest_local
@@ -130,6 +131,7 @@ def prepare(
     fetch = FetchConfig(insecure=insecure, limit_rate=limit_rate, accept_hash=accept_hash, urls=tuple(urls))
     wanted = _wanted(tables, classes, limit)
     job = _Job(spec, tables, home, wanted, _of_shard(spec, home, wanted, shard), fetch, cache, reads, workers, track)
+    check_poses(spec, cache, home)
     if dry_run:
         return replace(_plan(job, local=own is not None or bool(source or archives)), notes=notes)
     match = ingest_local(
@@ -186,6 +188,7 @@ def _cached(job: _Job, match: MediaMatch, allow_missing: bool) -> PrepareReport:
     Raises MediaError when some are missing that may not be.
     """
     from harbench.api.inputs import warn_of_cut_ranges
+    from harbench.api.posing import find_poses
     from harbench.api.recording import record_media
     from harbench.frames.cache import build_cache, open_cache
     from harbench.ingest.download import fetched_archives
@@ -193,9 +196,13 @@ def _cached(job: _Job, match: MediaMatch, allow_missing: bool) -> PrepareReport:
 
     spec, home, folder = job.spec, job.home, job.folder
     present: Mapping[str, Path] = {media: match.present[media] for media in job.wanted if media in match.present}
+    undecoded: dict[str, str] = {}
     if job.cache.stream == "pose":
-        present = pose_files(spec, present)
-    missing = tuple(media for media in job.wanted if media not in present)
+        mine = {media: present[media] for media in job.mine if media in present}
+        undecoded = find_poses(spec, mine, home, decoder=job.reads, workers=job.workers, track=job.track)
+        present = pose_files(spec, present, home)
+    known = {*present, *undecoded, *(match.present.keys() - set(job.mine))}  # the last: other shards'
+    missing = tuple(media for media in job.wanted if media not in known)
     if missing and not allow_missing:
         raise MediaError(_missing_message(spec, job.splits, job.wanted, missing))
     mine = {media: present[media] for media in job.mine if media in present}
@@ -214,7 +221,7 @@ def _cached(job: _Job, match: MediaMatch, allow_missing: bool) -> PrepareReport:
         duplicated=match.duplicated,
         cached=len(report.done),
         reused=len(report.reused),
-        failed=report.failed,
+        failed={**undecoded, **report.failed},
         fetch=(),
         fetched=tuple(map(str, fetched_archives(places.archives_folder(home, spec.name)))) if not missing else (),
         free_bytes=free_bytes(home),

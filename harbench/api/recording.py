@@ -54,9 +54,11 @@ def known_failures(home: Path, dataset: str, cache: str) -> dict[str, str]:
 
 
 def _row_name(spec: DatasetSpec, media: str, file: Path) -> str:
-    """Under what name a file is recorded: its media's, or that of the joints beside it."""
-    beside = spec.modality != "pose" and spec.pose_suffix and file.name.endswith(spec.pose_suffix)
-    return str(PurePosixPath(media).with_suffix("")) + spec.pose_suffix if beside else media
+    """Under what name a file is recorded: its media's, or that of the joints that go with it."""
+    from harbench.ingest.local import pose_suffix
+
+    beside = spec.modality != "pose" and file.name.endswith(pose_suffix(spec))
+    return str(PurePosixPath(media).with_suffix("")) + pose_suffix(spec) if beside else media
 
 
 def _join(rows: dict[str, MediaRow], named: Mapping[str, str], cache: Path, fresh: set[str]) -> None:

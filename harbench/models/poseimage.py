@@ -93,11 +93,14 @@ def pose_image(
     num_classes: int,
     backbone: str = "resnet18",
     joints: int = 33,
-    channels: int = 3,
+    channels: int = 4,
     width: int = 64,
     dropout: float = 0.2,
 ) -> nn.Module:
-    """The two-branch network of the still-image origin project: picture, landmarks, and sitting, standing or lying."""
+    """The two-branch network of the still-image origin project: picture, landmarks, and sitting, standing or lying.
+
+    By default MediaPipe's 33 landmarks, x, y, z and visibility; COCO's 17 have three channels.
+    """
     return PoseImage(num_classes, backbone, joints, channels, width, dropout)
 
 

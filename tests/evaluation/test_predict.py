@@ -166,6 +166,27 @@ def test_views_are_kept_only_when_small(model: nn.Module, monkeypatch: pytest.Mo
     assert scores(model, dataset()).views is None
 
 
+def test_views_of_a_model_that_diverged_stay_within_float16(model: nn.Module) -> None:
+    far = nn.Sequential(model, Times(1e8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        found = scores(far, dataset())
+    assert found.views is not None and np.isfinite(found.views).all()
+    assert abs(found.views).max() == np.finfo(np.float16).max < abs(found.logits).max()
+    assert found.failed == {}
+
+
+class Times(nn.Module):
+    """Logits times a number."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits * self.factor
+
+
 def test_progress_counts_batches(model: nn.Module) -> None:
     seen: list[Any] = []
 

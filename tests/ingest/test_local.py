@@ -46,7 +46,7 @@ def test_jhmdb14_poses_are_members_of_an_archive(test_data: Path, tmp_path: Path
     tables = [load_split("jhmdb14", "split1")]
     found = ingest_local(spec, tables, tmp_path, source=test_data / "jhmdb14")
     assert len(found.present) == 609 and not found.missing
-    files = pose_files(spec, found.present)
+    files = pose_files(spec, found.present, tmp_path)
     assert files.keys() == found.present.keys()
     with np.load(test_data / "jhmdb14/poses.npz") as poses:
         name = "catch/catch_001"
@@ -66,5 +66,13 @@ def test_a_wrong_source_is_told(tmp_path: Path) -> None:
     (tmp_path / "weizmann.zip").write_bytes(b"")
     with pytest.raises(MediaError, match="--archive"):
         ingest_local(spec, [], tmp_path, source=tmp_path / "weizmann.zip")
-    with pytest.raises(MediaError, match="carries no poses"):
-        pose_files(spec, {})
+
+
+def test_poses_that_were_found_lie_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    spec = load_spec("weizmann")
+    media = {f"run/{name}_run.avi": tmp_path / f"{name}.avi" for name in ("ira", "lena")}
+    pose = tmp_path / "weizmann/poses/run/ira_run.landmarks.npy"
+    assert pose_files(spec, media, tmp_path) == {}
+    pose.parent.mkdir(parents=True)
+    pose.write_bytes(b"")
+    assert pose_files(spec, media, tmp_path) == {"run/ira_run.avi": pose}

@@ -66,7 +66,7 @@ def test_postures_of_a_batch_are_one_hot() -> None:
 
 def test_both_branches_count() -> None:
     torch.manual_seed(0)
-    model = pose_image(4, backbone="small_cnn", joints=17).eval()
+    model = pose_image(4, backbone="small_cnn", joints=17, channels=3).eval()
     frames = torch.randn(2, 3, 2, 32, 32)
     stand, sit = (figure(name, 17).T.view(1, 3, 1, 17, 1).expand(2, 3, 2, 17, 1) for name in ("standing", "sitting"))
     assert model(frames, stand).shape == (2, 4)

@@ -17,6 +17,7 @@ import torch
 from tiny_models import NEEDS, TINY_ARGS, tiny
 from torch.nn import functional as F
 
+from harbench.api.facts import pose_shape as poses_of
 from harbench.datasets.tables import load_spec
 from harbench.frames.clips import Batch, ClipDataset, evaluation_keys, load_each, model_inputs, normalize, training_keys
 from harbench.models.build import build_model
@@ -70,7 +71,7 @@ def shrunk(recipe: Recipe) -> Recipe:
 def pose_shape(recipe: Recipe) -> tuple[int, int]:
     """C and V of the poses that a recipe reads, else zeros."""
     reads = recipe.data.cache.stream == "pose" or recipe.input.with_pose
-    return load_spec(recipe.data.dataset).pose_shape if reads else (0, 0)
+    return poses_of(load_spec(recipe.data.dataset)) if reads else (0, 0)
 
 
 def combination(recipe: Recipe) -> str:
