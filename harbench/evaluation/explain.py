@@ -124,6 +124,7 @@ def _noise(gains: Sequence[Mapping[str, float]]) -> list[float]:
         table[row, [names[name] for name in each]] = list(each.values())
     sizes = np.sqrt((table**2).sum(axis=1))
     changed = sizes > 1e-9
+    sizes[~changed] = 0  # not even by rounding
     if not changed.any():
         return [0.0] * len(gains)
     units, rng = table[changed] / sizes[changed, None], np.random.default_rng(0)

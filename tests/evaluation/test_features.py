@@ -1,0 +1,79 @@
+"""Embeddings, neighbours and probe, the last two against scikit-learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from torch import nn
+
+from harbench.evaluation.features import Penultimate, linear_probe, nearest_neighbours, predicted, standardised
+from harbench.models.find import find_model
+from harbench.models.weights import head_name
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Three classes that overlap: training features [90, 6] and targets, test features [60, 6]."""
+    rng = np.random.default_rng(0)
+    centres, targets = rng.normal(size=(3, 6)), np.arange(150) % 3
+    features = (centres[targets] + rng.normal(size=(150, 6))).astype(np.float32)
+    return features[:90], targets[:90].astype(np.int64), features[90:]
+
+
+def test_neighbours_are_scikit_learns(data: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    train, targets, test = data
+    found = nearest_neighbours(train, targets, test, (1, 5, 20, 91), 3)
+    assert sorted(found) == [1, 5, 20]  # 91 neighbours are more than there are
+    for k, classes in found.items():
+        reference = KNeighborsClassifier(k, metric="cosine", algorithm="brute").fit(train, targets)
+        assert np.array_equal(classes, reference.predict(test))
+
+
+@pytest.mark.parametrize("strength", [1e-3, 1e-1, 1.0])
+def test_the_probe_is_scikit_learns(data: tuple[np.ndarray, np.ndarray, np.ndarray], strength: float) -> None:
+    train, test = standardised(data[0], data[2])
+    layer = linear_probe(train, data[1], strength, 3)
+    reference = LogisticRegression(C=1 / (len(train) * strength), tol=1e-8, max_iter=1000).fit(
+        train.astype(np.float64), data[1]
+    )
+    assert layer.weight.detach().numpy() == pytest.approx(reference.coef_, abs=1e-4)
+    assert np.array_equal(predicted(layer, test), reference.predict(test))
+
+
+def test_what_does_not_vary_is_zero() -> None:
+    train, other = standardised(np.array([[1.0, 2.0], [3.0, 2.0]]), np.array([[2.0, 5.0]]))
+    assert train.tolist() == [[-1.0, 0.0], [1.0, 0.0]] and other.tolist() == [[0.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "shape", "width"),
+    [
+        ("small_cnn", {"width": 4}, (2, 3, 3, 32, 32), 32),
+        ("motion3d", {"width": 4}, (2, 3, 9, 32, 32), 32),
+        ("resnet_lstm", {"backbone": "small_cnn", "hidden": 8}, (2, 3, 4, 32, 32), 8),
+        ("stgcnpp", {"joints": 17, "bodies": 1}, (2, 3, 8, 17, 1), 256),
+    ],
+)
+def test_embeddings_give_the_models_own_logits(
+    name: str, args: dict[str, object], shape: tuple[int, ...], width: int
+) -> None:
+    model = find_model(name)(5, **args).eval()
+    layer = head_name(model)
+    head = model.get_submodule(layer)
+    assert isinstance(head, nn.Linear)
+    clips = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        entered, logits = Penultimate(model, layer)(clips), model(clips)
+        assert entered.shape == (2, width)
+        assert torch.allclose(head(entered), logits, atol=1e-4)
+
+
+def test_a_head_that_is_a_convolution_is_averaged_over_its_places() -> None:
+    model = nn.Sequential(nn.Conv3d(3, 7, 1), nn.Conv3d(7, 5, 1), nn.AdaptiveAvgPool3d(1), nn.Flatten())
+    clips = torch.randn(2, 3, 4, 5, 5)
+    with torch.inference_mode():
+        entered = Penultimate(model, head_name(model))(clips)
+        assert torch.allclose(model[1](entered[:, :, None, None, None]).flatten(1), model(clips), atol=1e-5)
