@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +10,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from toys import write_video
+from typer.testing import CliRunner
 
 from harbench import api
+from harbench.cli import app
 from harbench.errors import DatasetError
 from harbench.models.resnet3d import mc3_18
 
@@ -47,10 +47,10 @@ def test_weights_are_scored_without_training_under_the_names_of_their_classes(tm
         "input.resize=32",
         "eval.clips=1",
     )
-    words = ["-m", "harbench", "--home", "home", "--runs", "runs", "run", "mc3_18_kinetics400", "--json"]
+    words = ["--home", str(tmp_path / "home"), "--runs", str(tmp_path / "runs"), "run", "mc3_18_kinetics400", "--json"]
     words += [word for each in changed for word in ("--set", each)]
-    done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert (told[0]["state"], told[0]["metrics"]["top1"], told[0]["partial"]) == ("finished", 50.0, "")
     (record,) = (tmp_path / "runs").rglob("run.json")
@@ -61,5 +61,5 @@ def test_weights_are_scored_without_training_under_the_names_of_their_classes(tm
         "val",
         "2 classes",
     )
-    stored = np.load(record.with_name("predictions.npz"))
-    assert (stored["probabilities"].argmax(1) == 0).all()
+    with np.load(record.with_name("predictions.npz")) as stored:
+        assert (stored["probabilities"].argmax(1) == 0).all()
