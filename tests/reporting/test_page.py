@@ -113,7 +113,7 @@ def test_a_panel_has_record_recipe_command_and_figures(board: Leaderboard, detai
     assert words(json.dumps(asdict(detail.record), indent=2)) in shown
     assert page.tags.count("figure") == 1 + 1 + 2, "one cost, a confusion matrix, two curves"
     assert "class 0 <b>class 1 <b>4100 %" in page.text, "all four samples of class 0 were taken for class 1"
-    assert "Panels of 1 of 3 runs are in this page" in shown
+    assert "Panels of 1 of 3 runs are in this page, the best placed first: harbench report --details N" in shown
 
 
 def test_panels_stop_where_the_page_would_grow_too_large(
@@ -124,7 +124,7 @@ def test_panels_stop_where_the_page_would_grow_too_large(
     monkeypatch.setattr(build, "MAX_PAGE", 20_000)
     text = render_page(board, [detail, other])
     assert text.count("<template") == 1
-    assert "Panels of 1 of 3 runs" in text
+    assert "Panels of 1 of 3 runs are in this page, the best placed first: as many as fit" in text
 
 
 def test_a_table_says_why_it_is_apart(make_published: Callable[..., PublishedResult]) -> None:

@@ -99,6 +99,7 @@ def render_page(board: Leaderboard, details: Iterable[RunDetail] = ()) -> str:
         datasets=_datasets(board, panels),
         panels=panels,
         choices=_choices(board),
+        full=room < 0,
     )
 
 
