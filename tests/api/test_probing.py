@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from toys import many_people
 
 from harbench import api
-from harbench.api.probing import Altered, Probe, probe_text
+from harbench.api.probing import Altered, Probe, _alterations, probe_text
 from harbench.errors import RunError
+from harbench.frames.clips import ClipDataset
+from harbench.ingest.boxes import save_boxes
+from harbench.recipe import DataConfig, InputConfig
+from harbench.records import MediaInfo, Sample
 
 JOINTS = 'pose_suffix=".joints.npy", pose_shape=(2, 3), streams=("rgb", "pose"), '
 
@@ -53,6 +59,41 @@ def test_with_joints_person_and_background_are_blanked(work: Path) -> None:
     no_person, no_background = found.altered[3:]
     assert no_person.top1 == 50.0, "nothing moves any more, so both classes look the same"
     assert no_background.same >= no_person.same
+
+
+def stills(home: Path, **config: object) -> Any:
+    """An opened run on stills with person boxes, as far as its alterations need one."""
+    rows = [Sample("a/s", 0, "", "test", "a.jpg"), Sample("a/t", 0, "", "test", "b.jpg")]
+    input = InputConfig.model_validate({"clip": {"uniform": {"n": 1}}, "size": 8, "resize": 8})
+    data = ClipDataset(rows, White(), input, seed=0, train=False)
+    recipe = SimpleNamespace(data=DataConfig(dataset="mine", **config), input=input)
+    table = SimpleNamespace(unit="image", dataset="mine", split="official")
+    spec = SimpleNamespace(boxes=True, pose_suffix="")
+    return SimpleNamespace(recipe=recipe, inputs=SimpleNamespace(test=data, table=table, spec=spec, cache=White()))
+
+
+class White:
+    """A FrameCache of white stills."""
+
+    def __contains__(self, media: object) -> bool:
+        return True
+
+    def info(self, media: str) -> MediaInfo:
+        return MediaInfo(frames=1, fps=0, width=8, height=8)
+
+    def read(self, media: str, indices: np.ndarray) -> np.ndarray:
+        return np.full((len(indices), 8, 8, 3), 255, np.uint8)
+
+
+def test_stills_are_blanked_by_the_publishers_boxes(tmp_path: Path) -> None:
+    assert _alterations(stills(tmp_path), tmp_path)[1][1].endswith("no boxes were prepared")
+    save_boxes(tmp_path, "mine", {"a.jpg": (0.0, 0.0, 0.5, 1.0)})
+    found, left_out = _alterations(stills(tmp_path), tmp_path)
+    assert left_out == ("stills have no order of frames",)
+    grey = {name: float((data[(0, 0, 0, 0)].frames == 127).float().mean()) for name, data in found.items()}
+    assert grey == {"no person": 0.5, "no background": 0.5}
+    assert not (found["no person"][(0, 0, 1, 0)].frames == 127).any(), "no box: all of it is background"
+    assert "box alone" in _alterations(stills(tmp_path, boxes=True), tmp_path)[1][1]
 
 
 def test_nothing_to_alter_is_told(work: Path) -> None:
