@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harbench.api.evaluating import OpenRun, open_run
+from harbench.api.folders import read_train_ids
 from harbench.api.inputs import keep_classes
 from harbench.api.processes import choose_device
 from harbench.errors import DatasetError, RunError
@@ -192,8 +192,7 @@ def _other_splits(opened: OpenRun, home: Path) -> Iterator[tuple[str, tuple[Samp
     from harbench.datasets.tables import load_split
 
     table, chosen = opened.inputs.table, opened.recipe.data.classes
-    with gzip.open(opened.folder / "train_ids.txt.gz", "rt", encoding="utf-8") as lines:
-        seen = {line.rstrip("\n").removeprefix(f"{table.dataset}/") for line in lines}
+    seen = {name.removeprefix(f"{table.dataset}/") for name in read_train_ids(opened.folder)}
     tables = [load_split(table.dataset, split, home) for split in opened.inputs.spec.splits]
     groups = {s.group for each in [table, *tables] for s in each.samples if s.sample_id in seen} - {""}
     own = {sample.sample_id for sample in table.subset("test")}

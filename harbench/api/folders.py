@@ -101,3 +101,15 @@ def write_train_ids(path: Path, inputs: Inputs) -> None:
     seen = {*inputs.trained_on, *inherited_ids(inputs.recipe.model)}
     with replacing(path, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
         packed.writelines(f"{name}\n".encode() for name in sorted(seen))
+
+
+def read_train_ids(folder: Path) -> list[str]:
+    """What the weights of a run have seen, one `<dataset>/<sample id>` a line.
+
+    Raises RunError when the file is missing or damaged.
+    """
+    try:
+        with gzip.open(folder / "train_ids.txt.gz", "rt", encoding="utf-8") as lines:
+            return lines.read().splitlines()
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise RunError(f"{folder}/train_ids.txt.gz cannot be read ({error}); repeat that run with --force") from None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harbench import __version__
-from harbench.api.folders import log_file
+from harbench.api.folders import log_file, read_train_ids
 from harbench.api.processes import environment, follows
 from harbench.errors import RunError
 from harbench.files import replacing, write_text
@@ -58,7 +58,7 @@ def fuse_runs(fusion: Fusion, folder: Path, seed: int, *, home: Path, runs: Path
     predictions = fuse_scores([each.predictions for each in parts], [each.weight for each in parts], fusion.level)
     labels, groups = _facts_of(parts[0], home)
     metrics = score(predictions, labels, average="prob")
-    seen = sorted({line for each in parts for line in _train_ids(each.folder)})
+    seen = sorted({line for each in parts for line in read_train_ids(each.folder)})
     record = _record(fusion, parts, metrics, predictions, groups, len(seen), folder, seed, runs)
     if not follows():
         write_text(folder / "recipe.yaml", dump_recipe(fusion))
@@ -204,16 +204,12 @@ def _facts_of(part: _Part, home: Path) -> tuple[list[ClassLabel], list[str]]:
     table = load_split(part.record.dataset, part.record.split, home)
     labels = {label.key: label for label in table.classes}
     groups = {sample.sample_id: sample.group for sample in table.samples}
+    gone = [name for name in part.classes if name not in labels] + [n for n in part.predictions.ids if n not in groups]
+    if gone:
+        raise RunError(
+            f"{part.folder} scores what {table.dataset} {table.split} does not have now: {', '.join(gone[:5])}"
+        )
     return [labels[key] for key in part.classes], [groups[name] for name in part.predictions.ids]
-
-
-def _train_ids(folder: Path) -> list[str]:
-    """What the weights of a run have seen, one `<dataset>/<sample id>` a line."""
-    try:
-        with gzip.open(folder / "train_ids.txt.gz", "rt", encoding="utf-8") as lines:
-            return lines.read().splitlines()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise RunError(f"{folder}/train_ids.txt.gz cannot be read ({error}); repeat that run with --force") from None
 
 
 def _record(
