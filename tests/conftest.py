@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
@@ -46,6 +47,16 @@ def _random_state() -> Iterator[None]:
     yield
     random.setstate(states[0])
     np.random.set_state(states[1])
+
+
+@pytest.fixture(autouse=True)
+def _logging() -> Iterator[None]:
+    """A command line run in this process sets up logging: nothing of it stays."""
+    logger = logging.getLogger("harbench")
+    handlers, level = logger.handlers[:], logger.level
+    yield
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

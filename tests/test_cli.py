@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from toys import toy_videos
+
+from harbench import console
+from harbench.cli import main
 
 COMMANDS = (
     "check",
@@ -33,18 +40,50 @@ COMMANDS = (
 )
 
 
-def harbench(*arguments: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the command line and hold its exit code; a traceback is always a failure."""
+@dataclass(frozen=True)
+class Said:
+    """What a call of the command line wrote."""
+
+    stdout: str
+    stderr: str
+
+
+def harbench(*arguments: object, cwd: Path, code: int = 0) -> Said:
+    """Run the command line in this process and hold its exit code."""
+    out, err, ended = io.StringIO(), io.StringIO(), None
+    with (
+        chdir(cwd),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        patch.object(sys, "argv", ["harbench", *map(str, arguments)]),
+    ):
+        try:
+            main()
+        except SystemExit as exit:
+            ended = exit.code
+    assert (ended or 0) == code, f"{arguments} gave {ended}\n{out.getvalue()}\n{err.getvalue()}"
+    return Said(out.getvalue(), err.getvalue())
+
+
+def process(*arguments: object, cwd: Path, code: int = 0) -> Said:
+    """The same in a process of its own, as a user would; a traceback is always a failure."""
     environment = {**os.environ, "COLUMNS": "160"}
     words = [sys.executable, "-m", "harbench", *map(str, arguments)]
     done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True)
     assert "Traceback" not in done.stderr, done.stderr
     assert done.returncode == code, f"{arguments} gave {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done
+    return Said(done.stdout, done.stderr)
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines as long as on a wide terminal, whatever pytest runs in."""
+    monkeypatch.setattr(console.out, "width", 160)
+    monkeypatch.setattr(console.err, "width", 160)
 
 
 def test_every_command_has_help_and_stands_in_the_readme(tmp_path: Path) -> None:
-    text = harbench("--help", cwd=tmp_path).stdout
+    text = process("--help", cwd=tmp_path).stdout
     readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
     listed = [
         line.split()[0] for line in text.split("Commands:")[1].splitlines() if line.startswith("  ") and line[2] != " "
@@ -58,7 +97,7 @@ def test_every_command_has_help_and_stands_in_the_readme(tmp_path: Path) -> None
 
 def test_usage_errors_are_exit_2(tmp_path: Path) -> None:
     assert "Missing argument" in harbench("run", cwd=tmp_path, code=2).stderr
-    assert "No such command" in harbench("nonsense", cwd=tmp_path, code=2).stderr
+    assert "No such command" in process("nonsense", cwd=tmp_path, code=2).stderr
 
 
 def test_typos_name_the_nearest(tmp_path: Path) -> None:
@@ -110,15 +149,15 @@ def toy_work(tmp_path: Path, toy_home: Path) -> Path:
 
 def test_from_a_folder_of_videos_to_a_page(toy_work: Path) -> None:
     home = ("--home", "home")
-    assert "harbench prepare toy" in harbench(*home, "run", "toy.yaml", cwd=toy_work, code=1).stderr
+    assert "harbench prepare toy" in process(*home, "run", "toy.yaml", cwd=toy_work, code=1).stderr
     prepared = json.loads(
-        harbench(*home, "prepare", "toy", "--from", "videos", "--short-side", 32, "--json", cwd=toy_work).stdout
+        process(*home, "prepare", "toy", "--from", "videos", "--short-side", 32, "--json", cwd=toy_work).stdout
     )
     assert (prepared["present"], prepared["cached"], prepared["missing"], prepared["failed"]) == (6, 6, [], {})
-    again = json.loads(harbench(*home, "prepare", "toy", "--short-side", 32, "--json", cwd=toy_work).stdout)
+    again = json.loads(process(*home, "prepare", "toy", "--short-side", 32, "--json", cwd=toy_work).stdout)
     assert (again["cached"], again["reused"]) == (0, 6)
 
-    (first,) = json.loads(harbench(*home, "run", "toy.yaml", "--json", cwd=toy_work).stdout)
+    (first,) = json.loads(process(*home, "run", "toy.yaml", "--json", cwd=toy_work).stdout)
     assert first["state"] == "finished"
     folder = toy_work / first["folder"]
     for name in (
@@ -127,24 +166,24 @@ def test_from_a_folder_of_videos_to_a_page(toy_work: Path) -> None:
     ):  # fmt: skip
         assert (folder / name).is_file(), name
     before = (folder / "run.json").read_bytes()
-    (second,) = json.loads(harbench(*home, "run", "toy.yaml", "--json", cwd=toy_work).stdout)
+    (second,) = json.loads(process(*home, "run", "toy.yaml", "--json", cwd=toy_work).stdout)
     assert second["state"] == "already finished"
     assert (folder / "run.json").read_bytes() == before
-    told = harbench(*home, "run", "toy.yaml", "--tag", "x", "--set", "train.epochs=1", cwd=toy_work)
+    told = process(*home, "run", "toy.yaml", "--tag", "x", "--set", "train.epochs=1", cwd=toy_work)
     assert "toy+x" in told.stdout
-    refused = harbench(*home, "run", "toy.yaml", "--tag", "x", "--set", "train.epochs=3", cwd=toy_work, code=1).stderr
+    refused = process(*home, "run", "toy.yaml", "--tag", "x", "--set", "train.epochs=3", cwd=toy_work, code=1).stderr
     assert "train.epochs: 1 -> 3" in refused
 
-    more = json.loads(harbench(*home, "evaluate", first["folder"], "--clips", 1, "--json", cwd=toy_work).stdout)
+    more = json.loads(process(*home, "evaluate", first["folder"], "--clips", 1, "--json", cwd=toy_work).stdout)
     assert more["views"] == "1x1"
     assert (folder / "run.json").read_bytes() == before
 
-    (probed,) = json.loads(harbench(*home, "probe", first["folder"], "--json", cwd=toy_work).stdout)
+    (probed,) = json.loads(process(*home, "probe", first["folder"], "--json", cwd=toy_work).stdout)
     assert probed["top1"] == first["metrics"]["top1"] and len(probed["altered"]) == 3
-    scored = harbench(*home, "score", folder / "predictions.npz", "--dataset", "toy", "--json", cwd=toy_work).stdout
+    scored = process(*home, "score", folder / "predictions.npz", "--dataset", "toy", "--json", cwd=toy_work).stdout
     assert json.loads(scored)["metrics"]["top1"] == first["metrics"]["top1"]
 
-    harbench(*home, "report", "toy", cwd=toy_work)
+    process(*home, "report", "toy", cwd=toy_work)
     for kind in ("md", "csv", "tex", "html"):
         assert "toy" in (toy_work / "reports" / f"toy.{kind}").read_text(encoding="utf-8")
 
@@ -153,18 +192,18 @@ def test_missing_media_are_counted_never_dropped(toy_work: Path) -> None:
     (toy_work / "videos/left/bob_1.avi").unlink()
     (toy_work / "videos/right/ann_2.avi").write_bytes(b"")
     home = ("--home", "home")
-    told = harbench(*home, "prepare", "toy", "--from", "videos", cwd=toy_work, code=1).stderr
+    told = process(*home, "prepare", "toy", "--from", "videos", cwd=toy_work, code=1).stderr
     assert "left/bob_1.avi" in told and "--allow-missing" in told
     options = ("prepare", "toy", "--from", "videos", "--short-side", 32, "--allow-missing", "--json")
-    prepared = json.loads(harbench(*home, *options, cwd=toy_work, code=3).stdout)
+    prepared = json.loads(process(*home, *options, cwd=toy_work, code=3).stdout)
     assert prepared["missing"] == ["left/bob_1.avi"]
     assert list(prepared["failed"]) == ["right/ann_2.avi"]
-    assert "--ok-missing 2" in harbench(*home, "run", "toy.yaml", cwd=toy_work, code=1).stderr
-    (done,) = json.loads(harbench(*home, "run", "toy.yaml", "--ok-missing", 2, "--json", cwd=toy_work).stdout)
+    assert "--ok-missing 2" in process(*home, "run", "toy.yaml", cwd=toy_work, code=1).stderr
+    (done,) = json.loads(process(*home, "run", "toy.yaml", "--ok-missing", 2, "--json", cwd=toy_work).stdout)
     assert done["failed"] == 1
     assert "1 of 2 test samples" in done["partial"]
     assert done["metrics"]["top1"] <= 50.0
-    page = harbench(*home, "report", "toy", cwd=toy_work).stdout
+    page = process(*home, "report", "toy", cwd=toy_work).stdout
     assert "1 of 2 test samples" in page
 
 
@@ -188,6 +227,6 @@ def test_a_full_disk_is_told_with_what_to_do(
 
     monkeypatch.setattr(cli, "app", full)
     with pytest.raises(SystemExit, match="1"):
-        cli.main()
+        main()
     told = capsys.readouterr().err
     assert "runs/state.pt: No space left on device. What was saved before is whole: make room" in told
