@@ -118,7 +118,10 @@ def _encoded(pixels: npt.NDArray[np.uint8]) -> str:
 
 
 def _joints(bodies: npt.NDArray[np.float32], upwards: bool) -> str:
-    """The joints of one frame, [bodies, joints, 2 or 3], as dots; `upwards`: the second coordinate grows upwards."""
+    """The joints of one frame, [bodies, joints, 2 or 3], as dots; `upwards`: the second coordinate grows upwards.
+
+    A joint at zero, or that is not a number, is one that was not seen.
+    """
     import numpy as np
 
     points = bodies[..., :2].reshape(-1, 2).astype(np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ from harbench.places import cache_folder
 from harbench.recipe import CacheConfig
 from harbench.records import Leaderboard, Predictions, RunRecord
 from harbench.reporting.details import chosen_folders, load_detail, load_details, repeat_command
-from harbench.reporting.thumbnails import thumbnails
+from harbench.reporting.thumbnails import _joints, thumbnails
 
 Run = Callable[..., RunRecord]
 Write = Callable[..., Predictions]
@@ -145,3 +146,17 @@ def test_the_middle_frame_is_shown(tmp_path: Path, toy_home: Path, make_run: Run
     elsewhere = replace(record, protocol=replace(record.protocol, cache="unknown"))
     assert thumbnails(elsewhere, [sample.sample_id], toy_home) == shown, "any cache of pixels serves"
     assert thumbnails(record, [sample.sample_id], tmp_path / "empty") == {}
+
+
+def test_of_poses_the_joints_are_drawn() -> None:
+    bodies = np.zeros((2, 4, 3), np.float32)
+    bodies[0] = [(0, 0, 1), (10, 0, 1), (5, 20, 1), (np.nan, 3, 0)]
+    places = {}
+    for upwards in (False, True):
+        kind, _, content = _joints(bodies, upwards).partition(";base64,")
+        assert kind == "data:image/svg+xml"
+        drawn = base64.b64decode(content).decode()
+        places[upwards] = [tuple(map(int, each)) for each in re.findall(r'cx="(\d+)" cy="(\d+)"', drawn)]
+    assert places[False] == [(57, 12), (39, 84)], "absent joints, at zero or not a number, are not drawn"
+    assert places[True] == [(57, 84), (39, 12)]
+    assert _joints(np.zeros((1, 3, 2), np.float32), False) == ""
