@@ -26,7 +26,17 @@ import numpy.typing as npt
 
 from harbench.errors import CacheError, MediaError
 from harbench.frames.blocks import BlockWriter, owned
-from harbench.frames.decode import Decoder, Frame, Image, decoder_for, frame_rate, is_variable, times_shown
+from harbench.frames.decode import (
+    Decoder,
+    Frame,
+    Image,
+    ShortSide,
+    decoder_for,
+    frame_rate,
+    is_variable,
+    shrunk_size,
+    times_shown,
+)
 from harbench.frames.flow import flow_images, stacked
 from harbench.frames.pose import read_pose
 from harbench.recipe import CacheConfig
@@ -246,13 +256,13 @@ def encode(
     images: list[Image] = []
     times: list[float] = []
     size = source_size = (0, 0)
-    with decoder_for(path, decoder)(path) as decoded:
+    # Flow is between full frames.
+    reads = decoder_for(path, decoder, config.short_side if config.stream == "rgb" else "native")
+    with reads(path) as decoded:
         for frame, image in _images(decoded.frames, config):
-            if source_size not in ((0, 0), frame.image.shape[:2]):
-                raise MediaError(
-                    f"its frames change size from {source_size} to {frame.image.shape[:2]} (height, width)"
-                )
-            size, source_size = image.shape[:2], frame.image.shape[:2]
+            if source_size not in ((0, 0), frame.size):
+                raise MediaError(f"its frames change size from {source_size} to {frame.size} (height, width)")
+            size, source_size = image.shape[:2], frame.size
             times.append(np.nan if frame.time is None else frame.time)
             if config.encoding == "raw":
                 images.append(image)
@@ -280,14 +290,12 @@ def _images(frames: Iterator[Frame], config: CacheConfig) -> Iterator[tuple[Fram
         yield frame, shrink(frame.image, config.short_side)
 
 
-def shrink(image: Pixels, short_side: int | Literal["native"]) -> Pixels:
+def shrink(image: Pixels, short_side: ShortSide) -> Pixels:
     """Resize to a short side in pixels, never up; `native` is untouched."""
-    height, width = image.shape[:2]
-    if short_side == "native" or min(height, width) <= short_side:
+    height, width = shrunk_size((image.shape[0], image.shape[1]), short_side)
+    if (height, width) == image.shape[:2]:
         return image
-    scale = short_side / min(height, width)
-    size = (round(width * scale), round(height * scale))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), image.dtype)
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), image.dtype)
 
 
 def encode_jpeg(image: Image, quality: int) -> bytes:

@@ -24,7 +24,6 @@ from harbench.evaluation.predict import predict
 from harbench.frames.cache import open_cache
 from harbench.frames.clips import ClipDataset, normalize
 from harbench.frames.decode import open_video
-from harbench.frames.fill import shrink
 from harbench.places import cache_folder, media_folder
 from harbench.records import FrameCache, MediaInfo, Predictions
 
@@ -50,8 +49,8 @@ class Direct:
         return self.facts.info(media)
 
     def read(self, media: str, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.generic]:
-        with open_video(self.folder / media) as opened:
-            frames = [shrink(frame.image, SIDE) for frame in opened.frames]
+        with open_video(self.folder / media, SIDE) as opened:
+            frames = [frame.image for frame in opened.frames]
         return np.stack(frames)[indices]
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from harbench.errors import MediaError
-from harbench.frames.decode import decoder_for, frame_rate
+from harbench.frames.decode import decoder_for, frame_rate, open_video
+from harbench.frames.fill import shrink
 
 
 def decoded(path: Path) -> tuple[list[np.ndarray], float, list[str]]:
@@ -43,6 +44,19 @@ def test_rotation_is_applied(test_data: Path) -> None:
     frames, _, _ = decoded(test_data / "video/video_90.mov")
     reader = cv2.VideoCapture(str(test_data / "video/video_90.mov"))
     assert frames[0].shape == reader.read()[1].shape
+
+
+@pytest.mark.parametrize("name", ["video_90.mov", "cockatoo.mp4"])
+def test_frames_shrunk_while_they_are_decoded_are_those_shrunk_afterwards(test_data: Path, name: str) -> None:
+    path = test_data / "video" / name
+    with open_video(path) as full, open_video(path, 64) as small:
+        for number, (whole, frame) in enumerate(zip(full.frames, small.frames, strict=True)):
+            assert frame.size == whole.size == whole.image.shape[:2]
+            assert frame.time == whole.time
+            expected = shrink(whole.image, 64)
+            assert min(frame.image.shape[:2]) == 64 and frame.image.shape == expected.shape
+            if number % 20 == 0:
+                assert np.abs(frame.image.astype(int) - expected.astype(int)).mean() < 2
 
 
 def test_broken_files_say_why(test_data: Path, tmp_path: Path) -> None:
