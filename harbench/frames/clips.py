@@ -7,6 +7,7 @@ falls into, and where a killed training goes on change no pixel of it.
 from __future__ import annotations
 
 import copy
+import ctypes
 import gc
 import signal
 import sys
@@ -38,6 +39,9 @@ Views = tuple[npt.NDArray[Any], npt.NDArray[Any] | None]
 """Frames, and the joints beside them where pictures come with poses."""
 Reorder = Callable[[npt.NDArray[np.int64], np.random.Generator], npt.NDArray[np.int64]]
 """Frame numbers of a clip, `[T]`, in the order in which they are read instead."""
+
+_PR_SET_PDEATHSIG = 1
+"""linux/prctl.h: the signal that a process gets when its parent dies."""
 
 MEAN_STD = {
     "kinetics400": ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)),
@@ -333,4 +337,6 @@ def _as_is(batch: Any) -> Any:
 
 def _start_worker(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C, and ends its workers
+    if sys.platform == "linux":  # a killed parent's workers would hold its run folder's lock, which they inherited
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     gc.freeze()  # a collection would write to, and so copy, every page of the parent's objects

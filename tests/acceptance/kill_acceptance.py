@@ -13,18 +13,31 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import multiprocessing
 import os
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import import_module
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
+os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from toys import many_people
+
+from harbench.errors import HarbenchError
+
+FORK = multiprocessing.get_context("fork")
+HEAVY = (
+    "torchvision",
+    "harbench.api.running",
+    "harbench.models.build",
+    "harbench.training.fit",
+    "harbench.training.watching",
+)
 
 MOMENTS = ("step", "save", "step", "evaluation")
 TIMES = {"seconds", "finished", "samples_per_second"}
@@ -35,10 +48,22 @@ SETTINGS = (
 )  # fmt: skip
 
 
-def command(work: Path, runs: str) -> list[str]:
-    """The command that starts a run, and goes on with it."""
-    words = [sys.executable, "-m", "harbench", "--quiet", "--home", str(work / "home"), "--runs", str(work / runs)]
-    return [*words, "run", str(work / "many.yaml"), "--tag", "kill", *(w for s in SETTINGS for w in ("--set", s))]
+def trained(work: Path, runs: str) -> None:
+    """The run, or what is left of it."""
+    from harbench import api
+
+    try:
+        api.run([str(work / "many.yaml")], home=work / "home", runs=work / runs, overrides=SETTINGS, tag="kill")
+    except HarbenchError as error:
+        (work / "words.txt").write_text(str(error))
+        sys.exit(1)
+
+
+def started(work: Path, runs: str) -> ForkProcess:
+    """A process that trains; forked from one that has imported everything and done nothing, as imports take the longest."""
+    process = FORK.Process(target=trained, args=(work, runs))
+    process.start()
+    return process
 
 
 def folder_of(work: Path, runs: str) -> Path:
@@ -56,9 +81,9 @@ def parts(folder: Path, name: str) -> list[Path]:
     return list(folder.glob(f".{name}.*.part"))
 
 
-def waited(process: subprocess.Popen[bytes], until: Callable[[], object]) -> bool:
+def waited(process: ForkProcess, until: Callable[[], object]) -> bool:
     """Whether `until` came true before the process ended."""
-    while process.poll() is None:
+    while process.is_alive():
         if until():
             return True
         time.sleep(1e-4)
@@ -69,7 +94,7 @@ def killed(work: Path, runs: str, moment: str, rng: random.Random, train: float,
     """Start the command, kill it at this moment; whether it hit."""
     folder = folder_of(work, runs)
     before, old = epochs(folder), set(parts(folder, "state.pt"))
-    process = subprocess.Popen(command(work, runs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = started(work, runs)
     first = rng.randint(1, 4)
     if moment == "save":
         waited(process, lambda: epochs(folder) >= before + first)
@@ -80,9 +105,9 @@ def killed(work: Path, runs: str, moment: str, rng: random.Random, train: float,
     else:
         waited(process, lambda: (folder / "model.safetensors").exists())
         time.sleep(rng.uniform(0, evaluate))
-    ended = process.poll() is not None
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    ended = not process.is_alive()
+    process.kill()
+    process.join()
     if moment == "save":
         hit = bool(set(parts(folder, "state.pt")) - old)
     else:
@@ -94,8 +119,9 @@ def killed(work: Path, runs: str, moment: str, rng: random.Random, train: float,
 
 def finished(work: Path, runs: str) -> str:
     """Let the command end; its words where it did not end well."""
-    done = subprocess.run(command(work, runs), capture_output=True, text=True, check=False)
-    return "" if done.returncode == 0 else f"exit code {done.returncode}: {done.stderr[-600:]}"
+    process = started(work, runs)
+    process.join()
+    return "" if process.exitcode == 0 else f"exit code {process.exitcode}: {(work / 'words.txt').read_text()}"
 
 
 def differences(one: Path, other: Path) -> list[str]:
@@ -119,10 +145,14 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     rng = random.Random(options.seed)
-    os.environ["OMP_NUM_THREADS"] = "1"
     print(f"seed {options.seed}; {len(MOMENTS)} kills in each of {options.rounds} rounds", flush=True)
     with tempfile.TemporaryDirectory(prefix="kill-") as folder:
-        work = many_people(Path(folder))
+        work = Path(folder)
+        preparing = FORK.Process(target=many_people, args=(work,))
+        preparing.start()
+        preparing.join()
+        for name in HEAVY:
+            import_module(name)
         if words := finished(work, "whole"):
             print(words)
             return 1

@@ -142,8 +142,8 @@ def test_what_does_not_go_together_is_refused(work: Path, what: str) -> None:
         run(work)
 
 
-def rewrite(work: Path, scores: Predictions, classes: list[str] | None = None) -> None:
-    path = folder(work, "many+wide") / "predictions.npz"
+def rewrite(work: Path, scores: Predictions, classes: list[str] | None = None, name: str = "many+wide") -> None:
+    path = folder(work, name) / "predictions.npz"
     with np.load(path) as archive:
         arrays = dict(archive)
     arrays["ids"] = np.array(scores.ids)
@@ -158,6 +158,13 @@ def test_a_repeated_run_makes_a_fusion_old(work: Path) -> None:
         run(work)
     changed(work, "many", finished="2001-01-01T00:00:00+00:00")
     assert run(work, force=True).state == "finished"
+
+
+def test_a_table_that_changed_since_is_told(work: Path) -> None:
+    for name in ("many", "many+wide"):
+        rewrite(work, load_predictions(folder(work, name)), classes=["up", "right"], name=name)
+    with pytest.raises(RunError, match="does not have now: up"):
+        run(work)
 
 
 def test_nothing_else_takes_it(work: Path) -> None:
