@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -110,7 +109,7 @@ def test_a_panel_has_record_recipe_command_and_figures(board: Leaderboard, detai
     assert "run/ucf101/mc3_18/split1/seed0" in page.ids
     assert detail.command in shown
     assert words(detail.recipe) in shown
-    assert words(json.dumps(asdict(detail.record), indent=2)) in shown
+    assert words(build.record_text(detail.record)) in shown
     assert page.tags.count("figure") == 1 + 1 + 2, "one cost, a confusion matrix, two curves"
     assert "class 0 <b>class 1 <b>4100 %" in page.text, "all four samples of class 0 were taken for class 1"
     assert "Panels of 1 of 3 runs are in this page, the best placed first: harbench report --details N" in shown

@@ -197,6 +197,16 @@ def test_a_long_table_shows_all_when_asked(
     assert tab.page.locator("tr.marked .name").inner_text() == "Method 0, ResNet-18"
 
 
+def test_without_scripts_every_row_can_be_read(
+    make_published: Callable[..., PublishedResult], opened: Callable[..., Tab]
+) -> None:
+    rows = [make_published(f"Method {index}", 50 + index / 10) for index in range(110)]
+    tab = opened(render_page(build_leaderboard([], rows)), java_script_enabled=False)
+    assert len(tab.names()) == 110
+    assert tab.page.get_by_text("Without JavaScript the tables can be read").is_visible()
+    assert not tab.page.get_by_role("searchbox").is_visible()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_scrolls_down_only(
     board: Leaderboard, detail: RunDetail, opened: Callable[..., Tab], scheme: str

@@ -85,7 +85,7 @@ def render_page(board: Leaderboard, details: Iterable[RunDetail] = ()) -> str:
         panel = template.render(
             detail=detail,
             facts=record_facts(detail.record),
-            record_json=json.dumps(asdict(detail.record), indent=2, ensure_ascii=False),
+            record_json=record_text(detail.record),
             curves=curves(detail),
             matrix=matrix(detail),
             siblings=siblings.get(_stem(detail.record.folder), []),
@@ -188,6 +188,12 @@ def _choices(board: Leaderboard) -> dict[str, list[tuple[str, int]]]:
     rows = [row.protocol for table in board.tables for row in table.rows]
     counted = {part: Counter(getattr(row, part) or UNKNOWN for row in rows).most_common() for part in _FILTERED}
     return {part: values for part, values in counted.items() if len(values) > 1}
+
+
+def record_text(record: RunRecord) -> str:
+    """run.json as it stands in the folder: without the interval of a mean over splits, which lies beside it."""
+    stored = {name: value for name, value in asdict(record).items() if name != "joint"}
+    return json.dumps(stored, indent=2, ensure_ascii=False)
 
 
 def record_facts(record: RunRecord) -> dict[str, str]:
