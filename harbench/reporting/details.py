@@ -135,7 +135,7 @@ def repeat_command(root: Path, record: RunRecord) -> str:
     words = ["harbench", "--runs", runs, "run", str(root / record.folder / "recipe.yaml")]
     words += ["--split", record.split]
     words += ["--tag", mark] if mark else []
-    words += ["--seeds", str(record.seed + 1)] if record.seed else []
+    words += ["--seed", str(record.seed)] if record.seed else []
     words += ["--force"] if record.members else []
     return shlex.join(words)
 

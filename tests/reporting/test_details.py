@@ -80,7 +80,7 @@ def test_what_is_missing_is_told(tmp_path: Path, make_run: Run, write_run: Write
     ("recipe", "seed", "expected"),
     [
         ("mc3_18", 0, "--split split1"),
-        ("mc3_18+deep", 2, "--split split1 --tag deep --seeds 3"),
+        ("mc3_18+deep", 2, "--split split1 --tag deep --seed 2"),
     ],
 )
 def test_the_command_repeats_the_run_elsewhere(make_run: Run, recipe: str, seed: int, expected: str) -> None:
