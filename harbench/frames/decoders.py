@@ -92,17 +92,26 @@ def open_torchcodec(path: Path) -> Iterator[DecodedMedia]:
     try:
         reader = VideoDecoder(str(path.resolve()), dimension_order="NHWC", num_ffmpeg_threads=1)
     except (RuntimeError, ValueError) as error:
-        raise MediaError(f"torchcodec: {_first_line(error)}") from None
+        words = _first_line(error)
+        if "Could not load libtorchcodec" in words:
+            words = (
+                "finds no FFmpeg libraries; install FFmpeg 4 to 8 on this system, or go without --decoder torchcodec"
+            )
+        raise MediaError(f"torchcodec: {words}") from None
+    notes: list[str] = []
 
     def frames() -> Iterator[Frame]:
         for number in range(len(reader)):
             try:
                 frame = reader.get_frame_at(number)
             except (RuntimeError, IndexError) as error:
+                if number and "no more frames" in str(error):  # AVI with packed B-frames: UCF-101, HMDB51
+                    notes.append(f"torchcodec reaches {number} of {len(reader)} frames")
+                    return
                 raise MediaError(f"torchcodec, at frame {number}: {_first_line(error)}") from None
             yield Frame(np.asarray(frame.data.numpy(), np.uint8), float(frame.pts_seconds))
 
-    yield DecodedMedia(frames(), float(reader.metadata.average_fps or 0), f"torchcodec {version}")
+    yield DecodedMedia(frames(), float(reader.metadata.average_fps or 0), f"torchcodec {version}", notes)
 
 
 VIDEO_DECODERS: Mapping[str, Decoder] = MappingProxyType(
