@@ -194,7 +194,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="prepare-scale-") as folder:
         if args.rounds:
             found = times(args.videos, args.rounds, args.workers, args.ffmpeg, Path(folder))
-            whole = found["prepare"]
+            whole = found.pop("prepare")
             for name, (wall, cpu) in found.items():
                 print(f"prepare / {name}: {whole[0] / wall:.2f} of the time, {whole[1] / cpu:.2f} of the CPU time")
             good = whole[1] <= TIME_RATIO * found["decode, shrink, encode"][1]
