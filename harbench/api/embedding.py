@@ -12,7 +12,7 @@ from harbench.api.evaluating import open_run
 from harbench.api.processes import choose_device
 from harbench.errors import RunError
 from harbench.files import replacing
-from harbench.records import Predictions, Sample, Track, silent
+from harbench.records import Predictions, Sample, SplitTable, Track, silent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,18 +90,7 @@ def features(folder: Path, *, home: Path, runs: Path, device: str = "auto", trac
     rows = [sample for sample in table.samples if sample.subset != "test"]
     train, test = embedded(rows), embedded(table.subset("test"))
     path = opened.folder / "features.npz"
-    with replacing(path, "wb") as handle:
-        np.savez(
-            handle,
-            allow_pickle=False,
-            train_ids=np.array(train.ids),
-            train_targets=train.targets,
-            train_features=train.logits,
-            test_ids=np.array(test.ids),
-            test_targets=test.targets,
-            test_features=test.logits,
-            classes=np.array([label.key for label in table.classes]),
-        )
+    _save(path, train, test, table)
     known = np.asarray(~np.isnan(train.logits).any(axis=1))
     held = np.array([sample.subset == "val" for sample in rows])
     voted = nearest_neighbours(
@@ -121,6 +110,24 @@ def features(folder: Path, *, home: Path, runs: Path, device: str = "auto", trac
         strength=strength,
         held_out=held_out,
     )
+
+
+def _save(path: Path, train: Predictions, test: Predictions, table: SplitTable) -> None:
+    """The embeddings and what they are of, whole or not at all."""
+    import numpy as np
+
+    with replacing(path, "wb") as handle:
+        np.savez(
+            handle,
+            allow_pickle=False,
+            train_ids=np.array(train.ids),
+            train_targets=train.targets,
+            train_features=train.logits,
+            test_ids=np.array(test.ids),
+            test_targets=test.targets,
+            test_features=test.logits,
+            classes=np.array([label.key for label in table.classes]),
+        )
 
 
 def _probed(

@@ -291,6 +291,8 @@ def _explanation(subject: str, table: SplitTable, own: Outcome, trials: Sequence
 
 def explanation_text(result: Explanation) -> str:
     """The explanation in lines for people."""
+    from harbench.evaluation.explain import FEWEST
+
     lines = [
         f"{result.subject}: top1 {result.top1:.2f} on {result.samples} test samples of {result.dataset} {result.split} "
         f"in {result.groups} groups",
@@ -307,6 +309,8 @@ def explanation_text(result: Explanation) -> str:
     if first:
         several = "any of these, which are equally good" if len(first) > 1 else "this"
         lines.append(f"  Look first at {several}: {'; '.join(f'{each.cause} ({each.change})' for each in first)}")
+    elif result.groups < FEWEST:
+        lines.append(f"  {result.groups} groups are too few to tell any gain from noise; {FEWEST} are the least.")
     else:
         lines.append("  None gains more than the noise of having tried all, so none of them is suggested.")
     return "\n".join(

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+FEWEST = 5
+"""Groups below which all of them agree by chance in more than 1 - _LEVEL of the random signs."""
 _LEVEL = 0.95
 _DRAWS = 9999
 _BLOCK = 500
@@ -68,7 +70,7 @@ class Finding:
 def rank_causes(trials: Sequence[Trial]) -> tuple[Finding, ...]:
     """The trials by gain, the largest first; suggested are those whose gain exceeds the noise of having tried all.
 
-    With fewer than five groups no gain can exceed it: all of them change sides together too often.
+    With fewer than `FEWEST` groups no gain can exceed it: all of them change sides together too often.
     """
     noises = _noise([_gains(trial.before, trial.after) for trial in trials])
     found = [

@@ -94,6 +94,7 @@ def test_a_run_is_explained_and_left_as_it_was(work: Path) -> None:
     causes = {each["cause"] for each in found["findings"]}
     assert {"views", "averaging", "level", "normalisation", "value range", "channel order", "resize and crop"} <= causes
     assert found["groups"] == 2 and not any(each["suggested"] for each in found["findings"])
+    assert "2 groups are too few to tell any gain from noise; 5 are the least" in CliRunner().invoke(app, words).stdout
     (one,) = (each for each in found["findings"] if each["change"] == "eval.clips: 1, eval.crops: 1")
     again = api.evaluate(RUN, home=work / "home", runs=work / "runs", clips=1)
     assert one["top1"] == again.metrics["top1"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harbench.evaluation.explain import Finding, Outcome, Trial, class_orders, rank_causes, reordered
+from harbench.evaluation.explain import FEWEST, Finding, Outcome, Trial, class_orders, rank_causes, reordered
 
 
 def ranked(before: np.ndarray, afters: dict[str, np.ndarray], groups: list[str]) -> dict[str, Finding]:
@@ -99,3 +99,10 @@ def test_each_known_order_is_undone() -> None:
     for words, scores in wrong.items():
         (order,) = [order for name, order in class_orders(keys).items() if name.endswith(words) or words in name][:1]
         assert np.array_equal(reordered(scores, order), official), words
+
+
+@pytest.mark.parametrize(("groups", "told"), [(FEWEST - 1, False), (FEWEST, True)])
+def test_a_cause_can_be_told_from_the_fewest_groups_on(groups: int, told: bool) -> None:
+    names = [f"g{i}" for i in range(groups)]
+    found = ranked(np.zeros(groups, bool), {"cause": np.ones(groups, bool)}, names)
+    assert found["cause"].suggested is told
