@@ -42,7 +42,7 @@ def load_spec(name: str, home: Path | None = None) -> DatasetSpec:
     """The `SPEC` of the data set `name`. Raises DatasetError when there is none, or two, or it is something else."""
     files = _spec_files(home).get(name)
     if files is None:
-        if (places.shipped("splits") / name / "README.md").is_file():
+        if name in {readme.parent.name for readme in places.shipped("splits").glob("*/README.md")}:
             raise DatasetError(
                 f"Of {name} harbench ships published numbers only, no split. Make it of your own copy with "
                 f"`harbench prepare DIR --name {name}`; splits/{name}/README.md says what DIR holds."

@@ -73,7 +73,7 @@ def test_a_file_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ("name", "args", "words"),
     [
         ("r3d_1", {}, "there is no 'r3d_1'; did you mean 'r3d_18'"),
-        ("xyz", {}, "there are c3d, "),
+        ("xyz", {}, "there are block_cnn, c3d, "),
         ("r3d_18", {"drop": 0.5, "depth": 3}, "model.args.drop: unknown; did you mean 'dropout'"),
         ("r3d_18", {"drop": 0.5, "depth": 3}, "model.args.depth: unknown; did you mean"),
         ("r3d_18", {"depth": 3}, "\nmodel r3d_18 takes dropout=0.0"),
