@@ -57,8 +57,12 @@ def reproduce(
     left_out: dict[str, str] = {}
     failed: dict[str, str] = {}
     for name, recipe in stating:
-        split = _splits(recipe, home)
-        if needed := _needed(name, split, seeds, home, runs):
+        try:
+            split = _splits(recipe, home)
+            needed = _needed(name, split, seeds, home, runs)
+        except DatasetError as error:  # a data set of the user's own, not made yet
+            needed = str(error)
+        if needed:
             left_out[recipe.name] = needed
             continue
         try:

@@ -40,6 +40,8 @@ def work(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
         "unready": MANY_RECIPE.replace("short_side: 32", "short_side: 64")
         + expected.format(value=50.0, split="official"),
         "broken": MANY_RECIPE + expected.format(value=50.0, split="official"),
+        "unmade": MANY_RECIPE.replace("dataset: many", "dataset: kinetics400")
+        + expected.format(value=50.0, split="val"),
         "silent": MANY_RECIPE,
     }
     for name, text in recipes.items():
@@ -80,11 +82,12 @@ def invoke(work: Path, *names: str, code: int, options: Sequence[str] = ()) -> s
 
 
 def test_what_is_here_is_run_and_the_rest_is_told(work: Path) -> None:
-    told = invoke(work, "met", "unready", "silent", code=0, options=["--seeds", "2"])
+    told = invoke(work, "met", "unready", "unmade", "silent", code=0, options=["--seeds", "2"])
     assert "ran       met: 64 s" in told and "silent" not in told
     page = (work / "reproduction.md").read_text()
     assert "| REPRODUCED | met | 2 | 50.00 | 50.00 |" in page
     assert "| met | 64 s |" in page
+    assert "- **unmade**: Of kinetics400 harbench ships published numbers only" in page.split("## Left out")[1]
     assert (
         "- **unready**: " in page
         and "harbench prepare many --split official --short-side 64" in page.split("## Left out")[1]
