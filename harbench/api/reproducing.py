@@ -78,7 +78,13 @@ def reproduce(
             f"{told or 'Give one an expect: section.'}"
         )
     chosen = [name for name, recipe in stating if recipe.name in seconds]
-    found = Reproduction(check(chosen, home=home, runs=runs, output=output, junit=junit), seconds, left_out, failed)
+    checked = check(chosen, home=home, runs=runs, output=output, junit=junit)
+    left_out |= {
+        name: f"its runs were made before the recipe stated a number, and a margin counts only if it stands before the "
+        f"run. Make them again:  harbench run {name} --force"
+        for name in sorted(seconds.keys() - {each.name for each in checked.verdicts})
+    }
+    found = Reproduction(checked, seconds, left_out, failed)
     write_text(output, output.read_text(encoding="utf-8") + _appendix(found))
     return found
 

@@ -42,6 +42,7 @@ def work(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
         "broken": MANY_RECIPE + expected.format(value=50.0, split="official"),
         "unmade": MANY_RECIPE.replace("dataset: many", "dataset: kinetics400")
         + expected.format(value=50.0, split="val"),
+        "late": MANY_RECIPE + expected.format(value=50.0, split="official"),
         "silent": MANY_RECIPE,
     }
     for name, text in recipes.items():
@@ -65,7 +66,8 @@ def work(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
             finished="2026-01-01T00:00:00+00:00", harbench="0",
         )  # fmt: skip
         folder.mkdir(parents=True)
-        (folder / "recipe.yaml").write_text((tmp_path / f"{name}.yaml").read_text())
+        stated = "silent" if name == "late" else name  # as if it had been run before its recipe stated a number
+        (folder / "recipe.yaml").write_text((tmp_path / f"{stated}.yaml").read_text())
         (folder / "run.json").write_text(json.dumps(asdict(record)))
         return summary(record, str(folder), "finished", 0)
 
@@ -79,6 +81,11 @@ def invoke(work: Path, *names: str, code: int, options: Sequence[str] = ()) -> s
     done = CliRunner().invoke(app, [*words, *recipes, "-o", str(work / "reproduction.md"), *options])
     assert done.exit_code == code, done.output
     return done.stdout
+
+
+def test_a_number_stated_after_the_run_has_no_verdict_and_that_is_told(work: Path) -> None:
+    told = invoke(work, "met", "late", code=0)
+    assert "left out  late: its runs were made before the recipe stated a number" in told
 
 
 def test_what_is_here_is_run_and_the_rest_is_told(work: Path) -> None:
