@@ -5,7 +5,7 @@ READY := .venv/.ready
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test contract accept accept-kill accept-prepare accept-statistics reproduce lint types clean
+.PHONY: help install run test contract accept accept-explain accept-kill accept-prepare accept-statistics reproduce lint types clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-17s %s\n' "$$name" "$$what"; done
@@ -36,6 +36,9 @@ accept-prepare: $(READY)  ## Whole data sets from a server and a machine that mi
 
 accept-kill: $(READY)  ## kill -9 at 20 random moments of small trainings: equal to the byte (minutes; ARGS="--rounds 1")
 	@$(BIN)/python tests/acceptance/kill_acceptance.py $(ARGS)
+
+accept-explain: $(READY)  ## Eight planted faults, each to be named by `explain`, and two sound runs (minutes)
+	@$(BIN)/python tests/acceptance/explain_acceptance.py
 
 accept-statistics: $(READY)  ## How often intervals, verdicts and tests are right, by simulation (minutes)
 	@$(BIN)/python tests/acceptance/statistics_acceptance.py
