@@ -89,11 +89,6 @@ def fusion_plan(fusion: Fusion, folder: Path, seed: int, *, runs: Path) -> RunRe
         split=fusion.data.split,
         seed=seed,
         state="dry run",
-        metrics={},
-        interval=None,
-        headline="",
-        failed=0,
-        partial="",
         plan={
             "recipe": dump_recipe(fusion),
             "run folder": str(folder),
@@ -102,7 +97,6 @@ def fusion_plan(fusion: Fusion, folder: Path, seed: int, *, runs: Path) -> RunRe
             if not missing
             else "runs to finish first:\n" + "\n".join(missing),
         },
-        seconds={},
     )
 
 

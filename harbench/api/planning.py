@@ -67,13 +67,7 @@ def _training_plan(recipe: Recipe, folder: Path, seed: int, home: Path) -> RunRe
         split=table.split,
         seed=seed,
         state="dry run",
-        metrics={},
-        interval=None,
-        headline="",
-        failed=0,
-        partial="",
         plan=details,
-        seconds={},
     )
 
 

@@ -149,12 +149,5 @@ def _without_number(each: Planned, state: str, error: str = "") -> RunReport:
         split=each.recipe.data.split,
         seed=each.seed,
         state=state,
-        metrics={},
-        interval=None,
-        headline="",
-        failed=0,
-        partial="",
-        plan={},
-        seconds={},
         error=error,
     )

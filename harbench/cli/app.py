@@ -47,6 +47,7 @@ class Settings:
 Json = Annotated[
     bool, typer.Option("--json", help="Print the returned record as JSON on stdout and nothing else there.")
 ]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")]
 SplitOption = Annotated[str, typer.Option("--split", help="Official split: 1, 1,2,3, all, official, xsub, 'lopo-*'.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a recipe key, e.g. train.epochs=2.")]
 

@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from harbench import api
-from harbench.cli.app import CHECK_FAILED, INCOMPLETE, USER_ERROR, Json, app, print_json, settings_of, show, tracked
+from harbench.cli.app import (
+    CHECK_FAILED,
+    INCOMPLETE,
+    USER_ERROR,
+    Device,
+    Json,
+    app,
+    print_json,
+    settings_of,
+    show,
+    tracked,
+)
 
 
 @app.command()
@@ -67,7 +78,7 @@ def reproduce(
         list[str] | None, typer.Argument(metavar="[RECIPE]...", help="All that state a number if left out.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0..N-1; three or more have a spread of their own.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    device: Device = "auto",
     output: Annotated[Path, typer.Option("--output", "-o", help="Where verdicts and times are written.")] = Path(
         "reproduction.md"
     ),
@@ -122,7 +133,7 @@ def explain(
     names: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Samples in the order of the predictions, one a line.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Which usual causes could account for a number that is too low. Trains nothing; what it finds is never a result."""
@@ -171,7 +182,7 @@ def score(
 def probe(
     context: typer.Context,
     folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; several stand side by side.")],
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """What a score rests on: clips reversed, shuffled, frozen; the person blanked, the background blanked."""
@@ -185,7 +196,7 @@ def probe(
 def features(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Embeddings of train and test as npz; nearest neighbours and a linear probe on them."""

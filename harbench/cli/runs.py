@@ -9,7 +9,18 @@ from typing import Annotated, Any
 import typer
 
 from harbench import api
-from harbench.cli.app import INCOMPLETE, USER_ERROR, Json, Overrides, app, print_json, settings_of, show, tracked
+from harbench.cli.app import (
+    INCOMPLETE,
+    USER_ERROR,
+    Device,
+    Json,
+    Overrides,
+    app,
+    print_json,
+    settings_of,
+    show,
+    tracked,
+)
 from harbench.records import RunReport
 
 OkMissing = Annotated[int, typer.Option(min=0, help="Go on without up to N media; in test they count as wrong.")]
@@ -69,7 +80,7 @@ def run(
     seed: Annotated[int | None, typer.Option(min=0, help="This seed alone.")] = None,
     overrides: Overrides = None,
     tag: Annotated[str, typer.Option(help="Name of this variant; else a hash of the overrides.")] = "",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    device: Device = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processes, one a GPU; the batch size stays the global one.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Resolve, count, estimate; train nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Repeat a finished run.")] = False,
@@ -126,7 +137,7 @@ def evaluate(
     clips: Annotated[int | None, typer.Option(min=1, help="Temporal clips.")] = None,
     crops: Annotated[int | None, typer.Option(help="Spatial crops: 1 or 3.")] = None,
     average: Annotated[str | None, typer.Option(help="prob or logit.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Evaluate a finished run with other views. Kept under evaluations/, never put in place of the run's number."""

@@ -109,16 +109,16 @@ class RunReport:
     split: str
     seed: int
     state: str
-    """`finished` now, `already finished`, `dry run`, `failed`, or as which job it was submitted."""
-    metrics: Mapping[str, float | None]
-    interval: tuple[float, float] | None
-    headline: str
-    failed: int
+    """`finished` now, `already finished`, `dry run`, `failed`, or as which job it was submitted; numbers only if finished."""
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    interval: tuple[float, float] | None = None
+    headline: str = ""
+    failed: int = 0
     """Test samples without a score; they count as wrong."""
-    partial: str
-    plan: Mapping[str, object]
+    partial: str = ""
+    plan: Mapping[str, object] = field(default_factory=dict)
     """Dry run only: resolved recipe, parameters, FLOPs, sizes, and what is in the way."""
-    seconds: Mapping[str, float]
+    seconds: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
     """Why there is no number, of a run that failed among others."""
 
