@@ -23,6 +23,7 @@ from typing import Literal, TypeVar
 import cv2
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 
 from harbench.errors import CacheError, MediaError
 from harbench.frames.blocks import BlockWriter, owned
@@ -299,14 +300,17 @@ def shrink(image: Pixels, short_side: ShortSide) -> Pixels:
 
 
 def encode_jpeg(image: Image, quality: int) -> bytes:
-    """RGB uint8 [H, W, 3] as JPEG with Huffman tables of its own: 6 % smaller, and quicker to decode; flow as grey."""
-    settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
-    done, data = cv2.imencode(
-        ".jpg", stacked(image) if image.shape[2] == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR), settings
-    )
-    if not done:
-        raise MediaError("OpenCV cannot encode it as JPEG")
-    return data.tobytes()
+    """RGB uint8 [H, W, 3] as a JPEG with 4:2:0 colours; flow [H, W, 2] as a grey one. Raises MediaError above 65,500 pixels.
+
+    Huffman tables of its own would make it 6 % smaller and take two and a half times as long.
+    """
+    space, subsampling = ("GRAY", "Gray") if image.shape[2] == 2 else ("RGB", "420")
+    pixels = np.ascontiguousarray(stacked(image)[..., None] if image.shape[2] == 2 else image)
+    try:
+        data = simplejpeg.encode_jpeg(pixels, quality=quality, colorspace=space, colorsubsampling=subsampling)
+    except ValueError as error:
+        raise MediaError(f"a frame of {image.shape[1]} x {image.shape[0]} cannot be a JPEG: {error}") from None
+    return bytes(data)
 
 
 def _npy_bytes(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> bytes:

@@ -11,7 +11,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from harbench.errors import RecipeError
 from harbench.models.layers import check_joints
+
+
+class FrameNorm(nn.BatchNorm1d):
+    """Batch normalisation of `[N, C, T]` with one mean and variance a frame, over all channels."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - its name in nn.BatchNorm1d
+        return super().forward(input.transpose(1, 2)).transpose(1, 2)
 
 
 class DDNet(nn.Module):
@@ -20,24 +28,25 @@ class DDNet(nn.Module):
     first: torch.Tensor
     second: torch.Tensor
 
-    def __init__(self, num_classes: int, features: tuple[int, int, int], filters: int) -> None:
+    def __init__(self, num_classes: int, features: tuple[int, int, int], filters: int, frames: int) -> None:
         super().__init__()
-        self.features = features
+        self.features, self.frames = features, frames
         channels, joints, _ = features
         pairs = torch.triu_indices(joints, joints, offset=1)
         self.register_buffer("first", pairs[0], persistent=False)
         self.register_buffer("second", pairs[1], persistent=False)
-        self.distances = nn.Sequential(*_embedding(pairs.shape[1], filters), nn.MaxPool1d(2), nn.Dropout1d(0.1))
-        self.slow = nn.Sequential(*_embedding(channels * joints, filters), nn.MaxPool1d(2), nn.Dropout1d(0.1))
-        self.fast = nn.Sequential(*_embedding(channels * joints, filters), nn.Dropout1d(0.1))
+        motion = channels * joints
+        self.distances = nn.Sequential(*_embedding(pairs.shape[1], filters, frames), nn.MaxPool1d(2), nn.Dropout1d(0.1))
+        self.slow = nn.Sequential(*_embedding(motion, filters, frames), nn.MaxPool1d(2), nn.Dropout1d(0.1))
+        self.fast = nn.Sequential(*_embedding(motion, filters, frames // 2), nn.Dropout1d(0.1))
         self.body = nn.Sequential(
-            *_double(3 * filters, 2 * filters),
+            *_double(3 * filters, 2 * filters, frames // 2),
             nn.MaxPool1d(2),
             nn.Dropout1d(0.1),
-            *_double(2 * filters, 4 * filters),
+            *_double(2 * filters, 4 * filters, frames // 4),
             nn.MaxPool1d(2),
             nn.Dropout1d(0.1),
-            *_double(4 * filters, 8 * filters),
+            *_double(4 * filters, 8 * filters, frames // 8),
             nn.Dropout1d(0.1),
         )
         self.dense = nn.Sequential(*_dense(8 * filters, 128), *_dense(128, 128))
@@ -47,6 +56,11 @@ class DDNet(nn.Module):
         """`[B, C, T, V, M]` to logits `[B, K]`."""
         check_joints(poses, self.features)
         batch, channels, time, joints, bodies = poses.shape
+        if self.frames and time != self.frames:
+            raise RecipeError(
+                f"the model takes statistics of each of {self.frames} frames; the input has {time}:  "
+                f"--set model.args.frames={time}"
+            )
         single = poses.permute(0, 4, 1, 3, 2).reshape(batch * bodies, channels, joints, time)
         streams = [
             self.distances(self._joint_distances(single)),
@@ -66,12 +80,18 @@ class DDNet(nn.Module):
         return deviations
 
 
-def ddnet(num_classes: int, joints: int = 15, channels: int = 2, bodies: int = 1, filters: int = 64) -> nn.Module:
+def ddnet(
+    num_classes: int, joints: int = 15, channels: int = 2, bodies: int = 1, filters: int = 64, frames: int = 0
+) -> nn.Module:
     """DD-Net: at 64 filters 1.79 M parameters for JHMDB's 15 joints in 2D, 1.82 M for SHREC's 22 in 3D.
 
-    Batch statistics are per channel, as in the authors' Keras code; the public PyTorch port takes them per frame.
+    Batch statistics are per channel, as in the authors' Keras code; with `frames`, the length of every clip, they are per
+    frame, as in the public PyTorch port (github.com/BlurryLight/DD-Net-Pytorch). Raises RecipeError where a clip has
+    another number of frames.
     """
-    return DDNet(num_classes, (channels, joints, bodies), filters)
+    if frames % 8:
+        raise RecipeError(f"model.args.frames: expected a multiple of 8 (three poolings), or 0, found {frames}")
+    return DDNet(num_classes, (channels, joints, bodies), filters, frames)
 
 
 def _motion(single: torch.Tensor, steps: int) -> torch.Tensor:
@@ -79,23 +99,23 @@ def _motion(single: torch.Tensor, steps: int) -> torch.Tensor:
     return F.interpolate((single[..., 1:] - single[..., :-1]).flatten(1, 2), size=steps, mode="linear")
 
 
-def _convolution(inputs: int, outputs: int, kernel: int) -> list[nn.Module]:
+def _convolution(inputs: int, outputs: int, kernel: int, frames: int) -> list[nn.Module]:
     convolution = nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
-    return [convolution, nn.BatchNorm1d(outputs), nn.LeakyReLU(0.2, inplace=True)]
+    return [convolution, FrameNorm(frames) if frames else nn.BatchNorm1d(outputs), nn.LeakyReLU(0.2, inplace=True)]
 
 
-def _embedding(inputs: int, filters: int) -> list[nn.Module]:
+def _embedding(inputs: int, filters: int, frames: int) -> list[nn.Module]:
     return [
-        *_convolution(inputs, 2 * filters, 1),
+        *_convolution(inputs, 2 * filters, 1, frames),
         nn.Dropout1d(0.1),
-        *_convolution(2 * filters, filters, 3),
+        *_convolution(2 * filters, filters, 3, frames),
         nn.Dropout1d(0.1),
-        *_convolution(filters, filters, 1),
+        *_convolution(filters, filters, 1, frames),
     ]
 
 
-def _double(inputs: int, outputs: int) -> list[nn.Module]:
-    return [*_convolution(inputs, outputs, 3), *_convolution(outputs, outputs, 3)]
+def _double(inputs: int, outputs: int, frames: int) -> list[nn.Module]:
+    return [*_convolution(inputs, outputs, 3, frames), *_convolution(outputs, outputs, 3, frames)]
 
 
 def _dense(inputs: int, outputs: int) -> list[nn.Module]:

@@ -23,10 +23,15 @@ names = st.text("aZ0_ ()[]!#&+;~@',\"é.-", min_size=1, max_size=12).filter(lamb
 paths = st.lists(names, min_size=1, max_size=3).map("/".join)
 
 
+_FOLDER = (
+    tempfile.TemporaryDirectory()
+)  # one for all: hypothesis writes thousands of files, and this one goes at the end
+
+
 def written(text: str | bytes, name: str = "samples.csv") -> Path:
-    folder = Path(tempfile.mkdtemp())
-    (folder / name).write_bytes(text.encode() if isinstance(text, str) else text)
-    return folder / name
+    path = Path(_FOLDER.name) / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
 
 
 # ---------------------------------------------------------------------------------------------------------- properties

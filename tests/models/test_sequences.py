@@ -110,6 +110,23 @@ def test_ddnet_does_not_see_where_the_body_stands() -> None:
     torch.testing.assert_close(model(poses + 3), model(poses), atol=1e-4, rtol=1e-4)
 
 
+def test_ddnet_takes_statistics_per_frame_where_told() -> None:
+    torch.manual_seed(0)
+    model, poses = ddnet(4, frames=16), torch.randn(6, 2, 16, 15, 1)
+    norm = model.distances[1]
+    seen: list[torch.Tensor] = []
+    norm.register_forward_hook(lambda _, inputs, output: seen.extend((inputs[0], output)))
+    model(poses)
+    before, after = seen
+    frames = before.transpose(1, 2)  # [N, T, C]
+    expected = (before - frames.mean((0, 2))) / (frames.var((0, 2), unbiased=False) + norm.eps).sqrt()
+    torch.testing.assert_close(after, torch.nn.functional.leaky_relu(expected, 0.2), atol=1e-5, rtol=1e-4)  # in place
+    with pytest.raises(RecipeError, match="--set model.args.frames=32"):
+        model(torch.randn(6, 2, 32, 15, 1))
+    with pytest.raises(RecipeError, match="a multiple of 8"):
+        ddnet(4, frames=15)
+
+
 def test_an_absent_body_is_finite() -> None:
     assert ddnet(4)(torch.zeros(2, 2, 32, 15, 1)).isfinite().all()
 
