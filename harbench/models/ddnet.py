@@ -18,7 +18,7 @@ from harbench.models.layers import check_joints
 class FrameNorm(nn.BatchNorm1d):
     """Batch normalisation of `[N, C, T]` with one mean and variance a frame, over all channels."""
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - its name in nn.BatchNorm1d
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
         return super().forward(input.transpose(1, 2)).transpose(1, 2)
 
 

@@ -121,7 +121,7 @@ def test_ddnet_takes_statistics_per_frame_where_told() -> None:
     frames = before.transpose(1, 2)  # [N, T, C]
     expected = (before - frames.mean((0, 2))) / (frames.var((0, 2), unbiased=False) + norm.eps).sqrt()
     torch.testing.assert_close(after, torch.nn.functional.leaky_relu(expected, 0.2), atol=1e-5, rtol=1e-4)  # in place
-    with pytest.raises(RecipeError, match="--set model.args.frames=32"):
+    with pytest.raises(RecipeError, match=r"--set model\.args\.frames=32"):
         model(torch.randn(6, 2, 32, 15, 1))
     with pytest.raises(RecipeError, match="a multiple of 8"):
         ddnet(4, frames=15)
