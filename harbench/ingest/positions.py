@@ -71,7 +71,8 @@ def _places(counts: list[int]) -> tuple[Ints, Ints]:
 def _at_once(content: bytes) -> Positions:
     """Raises ValueError or IndexError where the file is in any other form than the published one."""
     chars = np.frombuffer(content, np.uint8)
-    at = np.flatnonzero(chars <= _SPACE)
+    white = chars <= _SPACE
+    at = np.flatnonzero(white)
     end = 2 if chars[at[0]] == _CR else 1  # white space that ends a line; within one, a space between two fields
     joint = JOINT_FIELDS - 1 + end
     body = BODY_FIELDS - 1 + end + end + JOINTS * joint
@@ -96,29 +97,29 @@ def _at_once(content: bytes) -> Positions:
         place = following
     of_body = np.array(bodies, np.int64)[:, None]
     ends = of_body + np.array([BODY_FIELDS - 1, *range(BODY_FIELDS - 1 + end, body, joint)])
-    _check(content, chars, at, np.concatenate([singles, ends.ravel()]), end)
+    _check(content, white, at, np.concatenate([singles, ends.ravel()]), end)
     counted = at[ends[:, 1]]
     if not (chars[counted[:, None] + [-3, -2, -1]] == [_LF, *b"25"]).all():
         raise ValueError("joints")
     ended = (
         of_body[:, :, None] + (BODY_FIELDS - 1 + 2 * end + joint * np.arange(JOINTS)[:, None] + np.arange(3))
     ).ravel()
-    xyz = _numbers(content, chars, at[ended - 1] + 1, at[ended])
+    xyz = _numbers(content, chars, at.take(ended - 1) + 1, at.take(ended))
     frame, slot = _places(counts)
     return Positions(len(counts), frame, slot, tuple(map(whole, bodies)), xyz.reshape(-1, JOINTS, 3))
 
 
-def _check(content: bytes, chars: Bytes, at: Ints, ends: Ints, end: int) -> None:
+def _check(content: bytes, white: npt.NDArray[np.bool_], at: Ints, ends: Ints, end: int) -> None:
     """Raises ValueError unless lines end at `ends` alone, and everywhere else one space stands between two fields."""
-    kinds, apart = chars[at], at[1:] - at[:-1] > 1
+    chars = np.frombuffer(content, np.uint8)
+    last = at.take(ends + end - 1)
     good = (
         content.isascii()
         and at[-1] == len(content) - 1
-        and len(at) == np.count_nonzero(kinds == _SPACE) + len(ends) * end
-        and (kinds[ends] == (_CR if end == 2 else _LF)).all()
-        and (kinds[ends + end - 1] == _LF).all()
-        and (end == 1 or not apart[ends].any())
-        and np.count_nonzero(apart) == len(at) - 1 - (len(ends) if end == 2 else 0)
+        and len(at) == np.count_nonzero(chars == _SPACE) + len(ends) * end
+        and (chars.take(last) == _LF).all()
+        and (end == 1 or (chars.take(last - 1) == _CR).all())
+        and np.count_nonzero(white[1:] & white[:-1]) == (end - 1) * len(ends)
     )
     if not good:
         raise ValueError("white space")
@@ -126,25 +127,22 @@ def _check(content: bytes, chars: Bytes, at: Ints, ends: Ints, end: int) -> None
 
 def _numbers(content: bytes, chars: Bytes, start: Ints, end: Ints) -> Floats:
     """The numbers that stand at [start, end)."""
-    minus = chars[start] == _MINUS
+    minus = chars.take(start) == _MINUS
     digit = start + minus
     places = end - digit - 2
+    first = chars.take(digit) - _ZERO
     word = np.ndarray(len(chars) - 7, "<u8", chars, strides=(1,))[digit + 2]
     # Eight characters in a word, the last one in its highest byte; what stood before them becomes zeros.
-    word = (word - 0x3030303030303030) << (8 * (8 - places)).astype(np.uint64)
-    usual = (
-        (chars[digit] - _ZERO <= 9)
-        & (chars[digit + 1] == _POINT)
-        & (places > 0)
-        & (places <= 8)
-        & (((word + 0x7676767676767676) | word) & 0x8080808080808080 == 0)  # bytes of 0 to 9
-    )
+    word -= 0x3030303030303030
+    word <<= (8 * (8 - places)).view(np.uint64)
+    usual = (first <= 9) & (chars.take(digit + 1) == _POINT) & (places > 0) & (places <= 8)
+    usual &= ((word + 0x7676767676767676) | word) & 0x8080808080808080 == 0  # bytes of 0 to 9
     # Two digits become a number, then four, then eight.
     word = (word * 10 + (word >> 8)) & 0x00FF00FF00FF00FF
     word = (word * 100 + (word >> 16)) & 0x0000FFFF0000FFFF
     word = (word * 10000 + (word >> 32)) & 0xFFFFFFFF
-    scale = _TENS[np.where(usual, places, 0)]
-    numbers: Floats = ((chars[digit] - _ZERO) * scale + word) / scale
+    scale = _TENS.take(places, mode="clip")  # of the unusual ones any
+    numbers: Floats = (first * scale + word.view(np.int64)) / scale
     numbers *= 1.0 - 2.0 * minus
     for other in np.flatnonzero(~usual):
         numbers[other] = float(content[start[other] : end[other]])

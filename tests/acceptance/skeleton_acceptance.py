@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "ingest"))
 from test_positions import check_positions  # type: ignore[import-not-found]  # beside no package
 from test_skeleton import check_mutations  # type: ignore[import-not-found]
 
+from harbench.frames.fill import keep_freed_memory
 from harbench.ingest.positions import read_positions
 from harbench.ingest.skeleton import JOINTS, Body, read_skeleton, write_skeleton
 
@@ -32,6 +34,10 @@ def typical(frames: int, bodies: int) -> list[list[Body]]:
     ]
 
 
+BODY_KEYS = (
+    "bodyID", "clipedEdges", "handLeftConfidence", "handLeftState", "handRightConfidence", "handRightState",
+    "isResticted", "leanX", "leanY", "trackingState",
+)  # fmt: skip
 JOINT_KEYS = ("x", "y", "z", "depthX", "depthY", "colorX", "colorY", "wx", "wy", "wz", "ww", "trackingState")
 
 
@@ -49,21 +55,23 @@ def as_lists(path: Path) -> list[list[list[list[float]]]]:
 
 
 def as_array(path: Path) -> np.ndarray:
-    """Line by line, a dict a joint, then x, y, z into an array: as ST-GCN, its successors and mmaction2 do."""
-    keys = ("x", "y", "z", "depthX", "depthY", "colorX", "colorY", "wx", "wy", "wz", "ww", "trackingState")
+    """Line by line, a dict a body and a joint, then x, y, z into an array: what ST-GCN, its successors and mmaction2 do."""
     with open(path, encoding="ascii") as handle:
         frames = []
         for _ in range(int(handle.readline())):
             bodies = []
             for _ in range(int(handle.readline())):
-                handle.readline()
-                joints = range(int(handle.readline()))
-                bodies.append([dict(zip(keys, map(float, handle.readline().split()), strict=True)) for _ in joints])
+                body: dict[str, Any] = {k: float(v) for k, v in zip(BODY_KEYS, handle.readline().split(), strict=True)}
+                body["joints"] = [
+                    {k: float(v) for k, v in zip(JOINT_KEYS, handle.readline().split(), strict=True)}
+                    for _ in range(int(handle.readline()))
+                ]
+                bodies.append(body)
             frames.append(bodies)
     array = np.zeros((len(frames), max(map(len, frames)), JOINTS, 3))
     for time_, bodies in enumerate(frames):
-        for slot, joints_of in enumerate(bodies):
-            for number, joint in enumerate(joints_of):
+        for slot, body in enumerate(bodies):
+            for number, joint in enumerate(body["joints"]):
                 array[time_, slot, number] = joint["x"], joint["y"], joint["z"]
     return array
 
@@ -79,6 +87,7 @@ def best(read: Callable[[Path], object], path: Path) -> float:
 
 
 def main() -> None:
+    keep_freed_memory()  # as the workers of `prepare` do
     with tempfile.TemporaryDirectory() as folder:
         for bodies in (1, 2):
             path = Path(folder) / "typical.skeleton"
