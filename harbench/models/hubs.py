@@ -1,4 +1,4 @@
-"""Where published weights lie: torchvision's, timm's and Hugging Face's hubs. Nothing here reads a tensor."""
+"""Where published weights lie: torchvision's, timm's and Hugging Face's hubs, or a link. Nothing here reads a tensor."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import http.client
 import inspect
 import logging
 import re
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from harbench.errors import WeightsError
 from harbench.files import sha256
@@ -32,24 +33,25 @@ class Hub:
     """Where the file is, or belongs; relative where the hub files it under a name of its own making."""
     url: str
     repo: str = ""
-    """`owner/name` on Hugging Face; empty for torchvision."""
+    """`owner/name` on Hugging Face; empty for torchvision and for a link."""
     classes: tuple[str, ...] = ()
     """Names of the classes of its classification layer, in order; empty: not stated."""
 
 
 def is_published(weights: str | None) -> bool:
-    """Whether `model.weights` names a hub rather than a file."""
-    return weights in HUBS or str(weights).startswith("hf:")
+    """Whether `model.weights` names a hub or a link rather than a file."""
+    return weights in HUBS or str(weights).startswith(("hf:", "https://"))
 
 
 def hub_of(config: ModelConfig) -> Hub:
     """Where the published weights of a model, or of its image network, are; WeightsError where there are none."""
     if str(config.weights).startswith("hf:"):
         return _huggingface(str(config.weights))
+    if str(config.weights).startswith("https://"):
+        return Hub(str(config.weights), _hub_file(str(config.weights)), str(config.weights))
     architecture = _architecture(config)
     if architecture.startswith("timm:"):
         return _timm(config, architecture.removeprefix("timm:"))
-    import torch
     import torchvision  # here, not above: reading a file needs none of it
 
     what = f"{config.weights} weights of {architecture}"
@@ -64,8 +66,7 @@ def hub_of(config: ModelConfig) -> Hub:
         )
     # the later version of the same data set's weights is the better one: torchvision calls it the default
     chosen = max(fitting, key=lambda each: each.name)
-    file = Path(torch.hub.get_dir()) / "checkpoints" / chosen.url.rpartition("/")[2]
-    return Hub(what, file, chosen.url, classes=tuple(chosen.meta.get("categories", ())))
+    return Hub(what, _hub_file(chosen.url), chosen.url, classes=tuple(chosen.meta.get("categories", ())))
 
 
 def fetched(hub: Hub) -> Path:
@@ -122,6 +123,13 @@ def _timm(config: ModelConfig, architecture: str) -> Hub:
     return _on_huggingface(what, published.hf_hub_id, "model.safetensors")
 
 
+def _hub_file(url: str) -> Path:
+    """Where torch.hub keeps what it downloads, under the link's last part."""
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(urllib.parse.urlsplit(url).path).name
+
+
 def _huggingface(weights: str) -> Hub:
     """`hf:owner/name`, whose file is model.safetensors, or `hf:owner/name/file`."""
     owner, _, rest = weights.removeprefix("hf:").partition("/")
@@ -139,7 +147,7 @@ def _on_huggingface(what: str, repo: str, file: str) -> Hub:
 
 
 def _hash_of(hub: Hub) -> str:
-    """The first hex digits of the SHA-256 that torchvision's file names carry; empty for a name without."""
+    """The first hex digits of the SHA-256 that torchvision's and OpenMMLab's file names carry; empty for a name without."""
     found = re.search(r"-([0-9a-f]{8,})\.", hub.file.name)
     return found[1] if found else ""
 

@@ -159,8 +159,8 @@ def _file_of(config: ModelConfig) -> Path:
     if not path.is_file():
         close = difflib.get_close_matches(str(config.weights), HUBS, n=1)
         raise WeightsError(
-            f"model.weights: expected {', '.join(HUBS)}, hf:owner/name or a file; found {config.weights!r}, and there "
-            f"is no file {path.absolute()}" + (f"; did you mean {close[0]!r}?" if close else "")
+            f"model.weights: expected {', '.join(HUBS)}, hf:owner/name, https://... or a file; found {config.weights!r}, "
+            f"and there is no file {path.absolute()}" + (f"; did you mean {close[0]!r}?" if close else "")
         )
     return path
 

@@ -18,8 +18,8 @@ class ModelConfig(Part):
 
     name: str
     weights: str | None = None
-    """`kinetics400` or `imagenet` (torchvision's or timm's hub), `hf:owner/name[/file]` (Hugging Face), or a path to
-    .safetensors / .pth; None: from scratch."""
+    """`kinetics400` or `imagenet` (torchvision's or timm's hub), `hf:owner/name[/file]` (Hugging Face), or a link (https://)
+    or path to .safetensors / .pth; None: from scratch."""
     init_from: str | None = None
     """Folder of a finished run whose weights training starts from, instead of `weights`."""
     strip_prefix: str = ""

@@ -60,7 +60,7 @@ def shrunk(recipe: Recipe) -> Recipe:
         if isinstance(clip, dict):
             for key in {"num_frames", "n"} & clip.keys():
                 clip[key] = min(clip[key], frames)
-    if "frames" in TINY_ARGS.get(name, {}):
+    if "frames" in TINY_ARGS.get(name, {}) or recipe.model.args.get("frames"):
         args |= {"frames": min(frames, recipe.input.clip.frames_per_clip)}
     document["model"]["args"] |= args
     if document["input"]["clip"]["uniform"]:

@@ -18,8 +18,8 @@ from torchvision.models import resnet18, video
 from harbench.errors import HarbenchWarning, WeightsError
 from harbench.models import hubs
 from harbench.models.build import build_model
-from harbench.models.weights import check_weights, inherited_ids, load_weights, read_tensors
-from harbench.recipe import ModelConfig
+from harbench.models.weights import _renamed, check_weights, inherited_ids, load_weights, read_tensors
+from harbench.recipe import ModelConfig, load_recipe
 
 MC3 = "mc3_18-a90a0ba3.pth"
 
@@ -209,6 +209,43 @@ def test_a_download_is_checked_against_its_name(hub: Path, monkeypatch: pytest.M
     model = build_model(ModelConfig(name="mc3_18", weights="kinetics400"), 5)
     assert asked == [(MC3, "a90a0ba3", False)]
     assert torch.equal(model.state_dict()["stem.0.weight"], state["stem.0.weight"])
+
+
+def test_weights_by_link_are_kept_and_checked_as_a_hubs(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = ModelConfig(name="small_cnn", weights="https://example.org/zoo/small-0123abcd.pth?download=1")
+    with pytest.raises(
+        WeightsError, match=r"fetch https://example\.org(.|\n)*into the folder(.|\n)*--set model\.weights=PATH"
+    ):
+        check_weights(config)
+    asked = []
+
+    def fetch(url: str, target: str, hash_prefix: str, progress: bool) -> None:
+        asked.append((url, Path(target), hash_prefix))
+        torch.save(trained(), target)
+
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO())
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    assert same_body(build_model(config, 3), trained())
+    assert asked == [(config.weights, hub / "small-0123abcd.pth", "0123abcd")]
+
+
+@pytest.mark.parametrize("recipe", ["tsm_r50_kinetics", "slow_r50"])
+def test_mmaction2s_names_are_mapped(recipe: str) -> None:
+    """Names as `mmaction.models.backbones.resnet_tsm` and `resnet3d_slowonly` give them; shapes are not looked at here."""
+    config = load_recipe(Path(__file__).parents[2] / f"recipes/{recipe}.yaml").model
+    norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    theirs = ["cls_head.fc_cls.weight", "cls_head.fc_cls.bias", "backbone.conv1.conv.weight"]
+    theirs += [f"backbone.conv1.bn.{each}" for each in norm]
+    for layer, blocks in enumerate((3, 4, 6, 3), 1):
+        for block in range(blocks):
+            for part in ("conv1", "conv2", "conv3", *(["downsample"] if block == 0 else [])):
+                name = f"backbone.layer{layer}.{block}.{part}"
+                shifted = part == "conv1" and config.name == "tsm"
+                theirs += [f"{name}.conv.{'net.' if shifted else ''}weight", *(f"{name}.bn.{each}" for each in norm)]
+    with torch.device("meta"):
+        own = build_model(config.model_copy(update={"weights": None}), 400).state_dict()
+    state = _renamed(dict.fromkeys(theirs, torch.empty(0)), config, own)
+    assert set(state) == set(own)
 
 
 def test_no_weights_are_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ TINY_ARGS: dict[str, dict[str, Any]] = {
 TINY_SHAPES: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(("cnn_lstm", "pose_mlp", "ddnet", "stgcn", "stgcnpp"), (3, 8, 17, 1)),
     "cnn_gru": (3, 4, 32, 32),
+    "slow_r50": (3, 8, 32, 32),
     "resnet50": (3, 4, 64, 64),  # at 32 pixels its last maps are single values, which batch norm of two makes infinite
     "tsm": (3, 4, 32, 32),
     "flow_stack": (2, 4, 32, 32),
