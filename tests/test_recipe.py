@@ -68,6 +68,7 @@ def test_ten_mistakes_get_ten_lines(tmp_path: Path) -> None:
         ({"train": {"schedule": {"name": "step"}}}, "milestones"),
         ({"train": {"schedule": {"name": "one_cycle", "warmup_epochs": 1}}}, "use rise"),
         ({"train": {"schedule": {"name": "plateau"}}}, "plateau needs data.validation"),
+        ({"train": {"schedule": {"watch": "train"}}}, "name: plateau"),
         ({"train": {"early_stopping": 3}}, "early_stopping needs data.validation"),
         ({"train": {"mixup": 0.2, "micro_batch": 1}}, "at least 2"),
         ({"train": {"unfreeze_epoch": 2}}, "nothing is frozen"),

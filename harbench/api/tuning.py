@@ -190,7 +190,7 @@ def _command(
     """The winner's run: on all of train, as val has done its work, unless selection or schedule need val."""
     train = read_recipe(recipe, (*overrides, *_sets(settings)), home=home).train
     sets = [*overrides, *_sets(settings)]
-    if train.selection == "last" and train.early_stopping is None and train.schedule.name != "plateau":
+    if train.selection == "last" and train.early_stopping is None and not train.schedule.needs_val:
         sets = [each for each in sets if not each.startswith("data.validation=")]
         if read_recipe(recipe, tuple(sets), home=home).data.validation is not None:
             sets.append("data.validation=null")

@@ -103,11 +103,11 @@ class Recipe(Part):
         if self.train.refit and self.train.selection != "val":
             raise ValueError("train.refit needs train.selection: val")
         needs_val = {"train.early_stopping": self.train.early_stopping is not None}
-        needs_val["train.schedule.name: plateau"] = self.train.schedule.name == "plateau"
+        needs_val["train.schedule.name: plateau"] = self.train.schedule.needs_val
         for setting, asked in needs_val.items():
             if asked and self.data.validation is None:
                 raise ValueError(f"{setting} needs data.validation (share of training groups to hold out)")
-        if self.train.refit and self.train.schedule.name == "plateau":
+        if self.train.refit and self.train.schedule.needs_val:
             raise ValueError("train.refit trains without val, which train.schedule.name: plateau needs")
         if self.train.cutmix and self.data.cache.stream == "pose":
             raise ValueError("train.cutmix cuts images, and data.cache.stream is pose")

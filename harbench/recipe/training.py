@@ -42,13 +42,15 @@ class ScheduleConfig(Part):
     name: Literal["cosine", "constant", "step", "plateau", "one_cycle"] = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0)] = 0
     final: Fraction = 0.0
-    """Cosine and one-cycle: the last rate as a share of the base rate."""
+    """Cosine and one-cycle: the last rate as a share of the base rate; plateau: the lowest."""
     milestones: tuple[Positive, ...] = ()
     """Step: after these epochs the rate is multiplied by `gamma`."""
     gamma: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Step and plateau: the factor."""
     patience: Positive = 5
-    """Plateau: validations without a lower val loss before the rate is multiplied by `gamma`."""
+    """Plateau: losses in a row, none of them lower, before the rate is multiplied by `gamma`."""
+    watch: Literal["val", "train"] = "val"
+    """Plateau: the loss of every validation, or of every epoch of training, which holds out nothing."""
     rise: Annotated[float, Field(gt=0, lt=1)] = 0.3
     """One-cycle: share of all steps in which the rate rises from 1/25 of the base rate."""
 
@@ -56,9 +58,16 @@ class ScheduleConfig(Part):
     def _curve_is_complete(self) -> ScheduleConfig:
         if (self.name == "step") != bool(self.milestones):
             raise ValueError("milestones and name: step need each other, e.g. {name: step, milestones: [30, 60]}")
+        if self.watch == "train" and self.name != "plateau":
+            raise ValueError("watch: train needs name: plateau; the other schedules look at no loss")
         if self.name == "one_cycle" and self.warmup_epochs:
             raise ValueError("one_cycle rises by itself: use rise instead of warmup_epochs")
         return self
+
+    @property
+    def needs_val(self) -> bool:
+        """Whether the rate depends on losses on held-out samples."""
+        return self.name == "plateau" and self.watch == "val"
 
 
 class TrainConfig(Part):

@@ -21,13 +21,13 @@ def learning_rate(
     *,
     steps_per_epoch: int,
     epochs: int,
-    val_losses: Sequence[float] = (),
+    losses: Sequence[float] = (),
 ) -> float:
     """The rate at the 0-based global `step`, before a layer's own factor.
 
     Linear from `base / warm-up steps` to `base`, then one of: half a cosine (Loshchilov and Hutter, SGDR,
     arXiv:1608.03983, one period) that would reach `config.final * base` one step after the last; `gamma` to the number
-    of milestones passed; `gamma` to the number of plateaus in `val_losses`; constant. One-cycle (Smith and Topin,
+    of milestones passed; `gamma` to the number of plateaus in `losses`, not below `config.final * base`; constant. One-cycle (Smith and Topin,
     arXiv:1708.07120) rises on a cosine from `base / 25` to `base` and falls on another to `config.final * base`.
     """
     warmup, total = round(config.warmup_epochs * steps_per_epoch), steps_per_epoch * epochs
@@ -38,7 +38,7 @@ def learning_rate(
     if config.name == "step":
         return base * config.gamma ** sum(step >= epoch * steps_per_epoch for epoch in config.milestones)
     if config.name == "plateau":
-        return base * config.gamma ** plateaus(val_losses, config.patience)
+        return base * max(config.gamma ** plateaus(losses, config.patience), config.final)
     if config.name == "one_cycle":
         top = config.rise * total - 1
         if step < top:
@@ -53,7 +53,7 @@ def _half_cosine(progress: float) -> float:
 
 
 def plateaus(losses: Sequence[float], patience: int) -> int:
-    """How often more than `patience` validations in a row brought no loss lower by 1e-4 of itself.
+    """How often more than `patience` losses in a row were none lower by 1e-4 of itself.
 
     The rule and the defaults of torch's ReduceLROnPlateau; as a function of the history it needs no state of its own.
     """

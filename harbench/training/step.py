@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from harbench.errors import RunError
 from harbench.evaluation import ranks
 from harbench.frames.clips import Batch, model_inputs
+from harbench.recipe import ScheduleConfig
 from harbench.training.checkpoint import Progress
 from harbench.training.exact import seed_step
 from harbench.training.job import Job, batch_size
@@ -62,8 +63,15 @@ def _rate(job: Job, progress: Progress) -> float:
         job.config.schedule,
         steps_per_epoch=job.steps_per_epoch,
         epochs=job.config.epochs,
-        val_losses=[line.val_loss for line in progress.stats if line.val_loss is not None],
+        losses=_watched(job.config.schedule, progress),
     )
+
+
+def _watched(schedule: ScheduleConfig, progress: Progress) -> list[float]:
+    """The losses whose plateaus lower the rate."""
+    if schedule.watch == "train":
+        return [line.train_loss for line in progress.stats]
+    return [line.val_loss for line in progress.stats if line.val_loss is not None]
 
 
 def _accumulate(job: Job, step: int, batch: Batch, part: slice, mix: Mix | None) -> tuple[float, int]:

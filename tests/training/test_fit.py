@@ -23,6 +23,7 @@ from harbench.records import EpochStats, MediaInfo, Sample
 from harbench.training.checkpoint import INEXACT, STATE
 from harbench.training.fit import chosen_epochs, fit, stopped_early
 from harbench.training.job import TrainData
+from harbench.training.optim import plateaus
 
 CPU = torch.device("cpu")
 Weights = dict[str, torch.Tensor]
@@ -420,6 +421,15 @@ def test_a_plateau_resumes_to_the_bit_and_lowers_the_rate(tmp_path: Path) -> Non
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "stopped", settings, model=stop, val=val)
     assert same(train(tmp_path / "stopped", settings, val=val)[0], expected)
+
+
+def test_a_plateau_of_the_training_loss_needs_no_val(tmp_path: Path) -> None:
+    schedule = {"name": "plateau", "watch": "train", "patience": 1}
+    stats = train(tmp_path / "a", config(epochs=5, schedule=schedule, optimizer={"lr": 1e-9}))[1]
+    assert stats[0].lr == 1e-9 and stats[-1].lr == pytest.approx(
+        1e-9 * 0.1 ** plateaus([x.train_loss for x in stats[:-1]], 1)
+    )
+    assert stats[-1].lr < stats[0].lr
 
 
 def test_mixed_micro_batches_add_up_to_the_batch(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_the_longest_prefix_holds_and_groups_carry_their_factor() -> None:
 
 def test_step_one_cycle_and_plateau_are_torchs() -> None:
     def rate(step: int, config: ScheduleConfig, losses: tuple[float, ...] = ()) -> float:
-        return learning_rate(step, 0.1, config, steps_per_epoch=10, epochs=6, val_losses=losses)
+        return learning_rate(step, 0.1, config, steps_per_epoch=10, epochs=6, losses=losses)
 
     def optimizer() -> torch.optim.Optimizer:
         return torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
@@ -123,10 +123,10 @@ def test_step_one_cycle_and_plateau_are_torchs() -> None:
         if step < 59:
             cycle.step()
     sgd = optimizer()
-    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(sgd, patience=2)
-    losses = (3.0, 2.0, 2.1, 2.0, 1.99999, 1.9, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(sgd, patience=2, min_lr=0.002)
+    losses = (3.0, 2.0, 2.1, 2.0, 1.99999, 1.9, *(7 * [2.0]))
     for count, loss in enumerate(losses, 1):
         plateau.step(loss)
-        config = ScheduleConfig(name="plateau", patience=2)
+        config = ScheduleConfig(name="plateau", patience=2, final=0.02)
         assert rate(5, config, losses[:count]) == pytest.approx(sgd.param_groups[0]["lr"])
     assert plateaus((), 2) == 0
