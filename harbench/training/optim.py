@@ -27,8 +27,9 @@ def learning_rate(
 
     Linear from `base / warm-up steps` to `base`, then one of: half a cosine (Loshchilov and Hutter, SGDR,
     arXiv:1608.03983, one period) that would reach `config.final * base` one step after the last; `gamma` to the number
-    of milestones passed; `gamma` to the number of plateaus in `losses`, not below `config.final * base`; constant. One-cycle (Smith and Topin,
-    arXiv:1708.07120) rises on a cosine from `base / 25` to `base` and falls on another to `config.final * base`.
+    of milestones passed; `gamma` to the number of plateaus in `losses`, not below `config.final * base`; constant.
+    One-cycle (Smith and Topin, arXiv:1708.07120) rises on a cosine from `base / 25` to `base` and falls on another to
+    `config.final * base`.
     """
     warmup, total = round(config.warmup_epochs * steps_per_epoch), steps_per_epoch * epochs
     if step < warmup:
