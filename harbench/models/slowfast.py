@@ -96,7 +96,7 @@ def slowfast_r50(num_classes: int, alpha: int = 4, dropout: float = 0.5) -> nn.M
 
 
 def slow_r50(num_classes: int, dropout: float = 0.5) -> nn.Module:
-    """Slow-only R50 on 8 frames: 32.45 M parameters at 400 classes, 54.5 GFLOPs at 256 pixels (the paper's table 5)."""
+    """Slow-only R50 on 8 frames: 32.45 M parameters at 400 classes, 54.5 GFLOPs at 256 pixels (PyTorchVideo's model zoo)."""
     return Slow(num_classes, dropout)
 
 
