@@ -19,7 +19,7 @@ class FrameNorm(nn.BatchNorm1d):
     """Batch normalisation of `[N, C, T]` with one mean and variance a frame, over all channels."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return super().forward(input.transpose(1, 2)).transpose(1, 2)
+        return super().forward(input.flatten(0, 1)).view_as(input)  # every row of frames is a sample of its own
 
 
 class DDNet(nn.Module):
