@@ -22,6 +22,13 @@ class FrameNorm(nn.BatchNorm1d):
         return super().forward(input.flatten(0, 1)).view_as(input)  # every row of frames is a sample of its own
 
 
+class FrameDropout(nn.Dropout1d):
+    """Whole frames of `[N, C, T]` become zeros."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input.transpose(1, 2)).transpose(1, 2)
+
+
 class DDNet(nn.Module):
     """Features of every body by three embeddings and three double convolutions; logits averaged over bodies."""
 
@@ -36,16 +43,14 @@ class DDNet(nn.Module):
         self.register_buffer("first", pairs[0], persistent=False)
         self.register_buffer("second", pairs[1], persistent=False)
         motion = channels * joints
-        self.distances = nn.Sequential(*_embedding(pairs.shape[1], filters, frames), nn.MaxPool1d(2), nn.Dropout1d(0.1))
-        self.slow = nn.Sequential(*_embedding(motion, filters, frames), nn.MaxPool1d(2), nn.Dropout1d(0.1))
+        self.distances = nn.Sequential(*_embedding(pairs.shape[1], filters, frames), *_pool(frames))
+        self.slow = nn.Sequential(*_embedding(motion, filters, frames), *_pool(frames))
         self.fast = nn.Sequential(*_embedding(motion, filters, frames // 2), nn.Dropout1d(0.1))
         self.body = nn.Sequential(
             *_double(3 * filters, 2 * filters, frames // 2),
-            nn.MaxPool1d(2),
-            nn.Dropout1d(0.1),
+            *_pool(frames),
             *_double(2 * filters, 4 * filters, frames // 4),
-            nn.MaxPool1d(2),
-            nn.Dropout1d(0.1),
+            *_pool(frames),
             *_double(4 * filters, 8 * filters, frames // 8),
             nn.Dropout1d(0.1),
         )
@@ -85,9 +90,9 @@ def ddnet(
 ) -> nn.Module:
     """DD-Net: at 64 filters 1.79 M parameters for JHMDB's 15 joints in 2D, 1.82 M for SHREC's 22 in 3D.
 
-    Batch statistics are per channel, as in the authors' Keras code; with `frames`, the length of every clip, they are per
-    frame, as in the public PyTorch port (github.com/BlurryLight/DD-Net-Pytorch). Raises RecipeError where a clip has
-    another number of frames.
+    Batch statistics and dropout are per channel, as in the authors' Keras code; with `frames`, the length of every clip,
+    statistics are per frame and so is the dropout after a pooling, as in the public PyTorch port
+    (github.com/BlurryLight/DD-Net-Pytorch). Raises RecipeError where a clip has another number of frames.
     """
     if frames % 8:
         raise RecipeError(f"model.args.frames: expected a multiple of 8 (three poolings), or 0, found {frames}")
@@ -102,6 +107,10 @@ def _motion(single: torch.Tensor, steps: int) -> torch.Tensor:
 def _convolution(inputs: int, outputs: int, kernel: int, frames: int) -> list[nn.Module]:
     convolution = nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
     return [convolution, FrameNorm(frames) if frames else nn.BatchNorm1d(outputs), nn.LeakyReLU(0.2, inplace=True)]
+
+
+def _pool(frames: int) -> list[nn.Module]:
+    return [nn.MaxPool1d(2), FrameDropout(0.1) if frames else nn.Dropout1d(0.1)]
 
 
 def _embedding(inputs: int, filters: int, frames: int) -> list[nn.Module]:
