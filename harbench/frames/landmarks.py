@@ -7,6 +7,7 @@ which is then cached like any other. MediaPipe is imported here only, and only w
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -54,7 +55,8 @@ def extract_poses(
         return {}
     check_landmarker(bundle)
     failed: dict[Path, str] = {}
-    with ProcessPoolExecutor(min(workers, len(left)), multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(left)), context, initializer=_mute) as pool:
         jobs = {pool.submit(_write, media, pose, bundle, decoder): media for media, pose in left.items()}
         try:
             for job in track(as_completed(jobs), "finding poses", len(jobs)):
@@ -65,6 +67,11 @@ def extract_poses(
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     return failed
+
+
+def _mute() -> None:
+    """MediaPipe's C++ writes warnings of its own about every video to stderr, and there is no setting that stops it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _write(media: Path, pose: Path, bundle: Path, decoder: Decoder | None) -> str:
