@@ -229,7 +229,7 @@ def _cached(job: _Job, match: MediaMatch, allow_missing: bool) -> PrepareReport:
         cache_bytes=_size(folder),
         boxes=_boxes_here(spec, home),
         seconds=0.0,
-        next=_next(spec, bool(missing)),
+        next=_next(spec, job.cache.stream, bool(missing)),
     )
 
 
@@ -389,11 +389,15 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
-def _next(spec: DatasetSpec, incomplete: bool) -> str:
-    """The recipe to try: a shipped one of this data set."""
+def _next(spec: DatasetSpec, stream: str, incomplete: bool) -> str:
+    """The recipe to try: a shipped one of this data set that reads this stream."""
     from harbench.api.catalog import recipe_paths
+    from harbench.recipe import Recipe, load_any
 
     for path in recipe_paths():
-        if f"dataset: {spec.name}\n" in path.read_text(encoding="utf-8"):
+        if spec.name not in path.read_text(encoding="utf-8"):
+            continue
+        recipe = load_any(path)
+        if isinstance(recipe, Recipe) and (recipe.data.dataset, recipe.data.cache.stream) == (spec.name, stream):
             return f"harbench run recipes/{path.name}" + (" --ok-missing N" if incomplete else "")
     return f"a recipe with data.dataset: {spec.name}, then harbench run RECIPE (see `harbench recipes`)"

@@ -18,7 +18,7 @@ from hostile_server import HostileServer
 from toys import toy_videos
 
 from harbench import api
-from harbench.api.preparation import free_bytes, official_order
+from harbench.api.preparation import _next, free_bytes, official_order
 from harbench.datasets.tables import load_spec
 from harbench.errors import ArchiveError, CacheError, DownloadError
 
@@ -171,3 +171,15 @@ def test_shards_of_a_home_make_the_whole_cache(tmp_path: Path, test_data: Path) 
 
 def test_free_space_is_that_of_the_nearest_folder(tmp_path: Path) -> None:
     assert free_bytes(tmp_path / "not/yet/there") > 0
+
+
+@pytest.mark.parametrize(
+    ("stream", "words"),
+    [
+        ("rgb", "harbench run recipes/motion3d_weizmann.yaml --ok-missing N"),
+        ("pose", "harbench run recipes/cnn_lstm_weizmann.yaml --ok-missing N"),
+        ("flow", "a recipe with data.dataset: weizmann, then harbench run RECIPE (see `harbench recipes`)"),
+    ],
+)
+def test_the_recipe_to_try_reads_what_was_prepared(stream: str, words: str) -> None:
+    assert _next(load_spec("weizmann"), stream, True) == words
