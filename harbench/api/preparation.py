@@ -390,14 +390,16 @@ def _size(folder: Path) -> int:
 
 
 def _next(spec: DatasetSpec, stream: str, incomplete: bool) -> str:
-    """The recipe to try: a shipped one of this data set that reads this stream."""
+    """The recipe to try: a shipped one of this data set that reads this stream, if possible one that states its number."""
     from harbench.api.catalog import recipe_paths
     from harbench.recipe import Recipe, load_any
 
+    fitting: dict[str, bool] = {}
     for path in recipe_paths():
-        if spec.name not in path.read_text(encoding="utf-8"):
-            continue
-        recipe = load_any(path)
+        recipe = load_any(path) if spec.name in path.read_text(encoding="utf-8") else None
         if isinstance(recipe, Recipe) and (recipe.data.dataset, recipe.data.cache.stream) == (spec.name, stream):
-            return f"harbench run recipes/{path.name}" + (" --ok-missing N" if incomplete else "")
-    return f"a recipe with data.dataset: {spec.name}, then harbench run RECIPE (see `harbench recipes`)"
+            fitting[path.name] = bool(recipe.expect)
+    if not fitting:
+        return f"a recipe with data.dataset: {spec.name}, then harbench run RECIPE (see `harbench recipes`)"
+    chosen = next((name for name, states in fitting.items() if states), next(iter(fitting)))
+    return f"harbench run recipes/{chosen}" + (" --ok-missing N" if incomplete else "")
