@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harbench import places
+from harbench.api.catalog import recipe_to_try
 from harbench.errors import CacheError, DatasetError, MediaError
 from harbench.records import Archive, DatasetSpec, MediaMatch, SplitTable, Track, silent
 
@@ -229,7 +230,7 @@ def _cached(job: _Job, match: MediaMatch, allow_missing: bool) -> PrepareReport:
         cache_bytes=_size(folder),
         boxes=_boxes_here(spec, home),
         seconds=0.0,
-        next=_next(spec, job.cache.stream, bool(missing)),
+        next=recipe_to_try(spec, job.cache.stream, incomplete=bool(missing)),
     )
 
 
@@ -387,19 +388,3 @@ def _boxes_here(spec: DatasetSpec, home: Path) -> int:
 
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-
-
-def _next(spec: DatasetSpec, stream: str, incomplete: bool) -> str:
-    """The recipe to try: a shipped one of this data set that reads this stream, if possible one that states its number."""
-    from harbench.api.catalog import recipe_paths
-    from harbench.recipe import Recipe, load_any
-
-    fitting: dict[str, bool] = {}
-    for path in recipe_paths():
-        recipe = load_any(path) if spec.name in path.read_text(encoding="utf-8") else None
-        if isinstance(recipe, Recipe) and (recipe.data.dataset, recipe.data.cache.stream) == (spec.name, stream):
-            fitting[path.name] = bool(recipe.expect)
-    if not fitting:
-        return f"a recipe with data.dataset: {spec.name}, then harbench run RECIPE (see `harbench recipes`)"
-    chosen = next((name for name, states in fitting.items() if states), next(iter(fitting)))
-    return f"harbench run recipes/{chosen}" + (" --ok-missing N" if incomplete else "")

@@ -8,7 +8,6 @@ SPEC = DatasetSpec(
     modality="pose",
     unit="video",
     splits=("split1", "split2", "split3"),
-    streams=("pose",),
     pose_shape=(2, 15),
     split_sets={"mean-of-3": ("split1", "split2", "split3")},
     counts={"split1": (433, 0, 176), "split2": (433, 0, 176), "split3": (434, 0, 175)},

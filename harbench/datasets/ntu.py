@@ -53,7 +53,6 @@ def spec(
         modality="pose",
         unit="video",
         splits=tuple(counts),
-        streams=("pose",),
         pose_shape=(3, 25),
         group="person",
         shares_groups=tuple(split for split in counts if split != "xsub"),

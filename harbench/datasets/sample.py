@@ -46,7 +46,6 @@ SPEC = DatasetSpec(
     modality="video",
     unit="video",
     splits=tuple(SPLIT_PARTS),
-    streams=("rgb", "pose"),
     pose_suffix=".joints.npy",
     pose_shape=(3, 17),
     group="person",

@@ -11,7 +11,6 @@ from harbench.records.datasets import (
     Sample,
     SplitCheck,
     SplitTable,
-    Stream,
     Subset,
     Unit,
 )
@@ -68,7 +67,6 @@ __all__ = [
     "Sample",
     "SplitCheck",
     "SplitTable",
-    "Stream",
     "Subset",
     "Table",
     "Track",

@@ -8,7 +8,6 @@ from typing import Literal
 
 Subset = Literal["train", "val", "test"]
 Unit = Literal["video", "sequence", "image"]
-Stream = Literal["rgb", "flow", "pose"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,6 @@ class DatasetSpec:
     """What one row of the default split is."""
     splits: tuple[str, ...]
     """Official splits, the default one first. `lopo-<group>` and `<split>-video` are derived, not listed."""
-    streams: tuple[Stream, ...] = ("rgb",)
     pose_shape: tuple[int, int] = (0, 0)
     """(C, V) of its poses: channels and joints; zeros where it has none."""
     pose_suffix: str = ""

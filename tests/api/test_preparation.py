@@ -18,7 +18,8 @@ from hostile_server import HostileServer
 from toys import toy_videos
 
 from harbench import api
-from harbench.api.preparation import _next, free_bytes, official_order
+from harbench.api.catalog import recipe_to_try
+from harbench.api.preparation import free_bytes, official_order
 from harbench.datasets.tables import load_spec
 from harbench.errors import ArchiveError, CacheError, DownloadError
 
@@ -182,4 +183,4 @@ def test_free_space_is_that_of_the_nearest_folder(tmp_path: Path) -> None:
     ],
 )
 def test_the_recipe_to_try_reads_what_was_prepared(stream: str, words: str) -> None:
-    assert _next(load_spec("weizmann"), stream, True) == words
+    assert recipe_to_try(load_spec("weizmann"), stream, incomplete=True) == words

@@ -19,7 +19,7 @@ from harbench.ingest.boxes import save_boxes
 from harbench.recipe import DataConfig, InputConfig
 from harbench.records import MediaInfo, Sample
 
-JOINTS = 'pose_suffix=".joints.npy", pose_shape=(2, 3), streams=("rgb", "pose"), '
+JOINTS = 'pose_suffix=".joints.npy", pose_shape=(2, 3), '
 
 
 @pytest.fixture(scope="module")
