@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from harbench.errors import HarbenchWarning
 from harbench.records import UNKNOWN, Leaderboard, ProtocolFacts, Row, Table, Track, silent
 
 T = TypeVar("T")
@@ -25,6 +27,7 @@ out = Console()
 """Results."""
 err = Console(stderr=True)
 """Progress, log lines and errors, so that stdout can be piped."""
+_show_foreign_warning = warnings.showwarning
 
 
 def setup_logging(*, quiet: bool, verbose: bool) -> None:
@@ -34,6 +37,15 @@ def setup_logging(*, quiet: bool, verbose: bool) -> None:
     root = logging.getLogger("harbench")
     root.handlers[:] = [handler]
     root.setLevel(level)
+    warnings.showwarning = _show_warning
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Ours as a line of the log, which a run also keeps; a place in the source means nothing to a user."""
+    if issubclass(category, HarbenchWarning):
+        logging.getLogger("harbench").warning("%s", message)
+    else:
+        _show_foreign_warning(message, category, *where, **more)
 
 
 @contextmanager

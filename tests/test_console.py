@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import logging
+import warnings
 
 import pytest
 from rich.console import Console
 
 from harbench import console
+from harbench.errors import HarbenchWarning
 
 
 def told(monkeypatch: pytest.MonkeyPatch, *, terminal: bool) -> io.StringIO:
@@ -36,3 +39,18 @@ def test_quiet_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with console.progress(quiet=True) as track:
         assert list(track([1], "fetching", 1, "bytes")) == [1]
     assert out.getvalue() == ""
+
+
+def test_warnings_of_harbench_are_lines_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the path and line of the source that Python shows, which mean nothing to a user; others stay as they are."""
+    out = told(monkeypatch, terminal=False)
+    others: list[str] = []
+    monkeypatch.setattr(console, "_show_foreign_warning", lambda message, *_: others.append(str(message)))
+    monkeypatch.setattr(logging.getLogger("harbench"), "handlers", [])
+    console.setup_logging(quiet=True, verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("look here", HarbenchWarning, stacklevel=1)
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+    assert out.getvalue().strip() == "look here"
+    assert others == ["old"]

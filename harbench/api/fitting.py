@@ -59,7 +59,7 @@ def train(
     import torch
 
     from harbench.frames.clips import normalize
-    from harbench.models.build import build_model
+    from harbench.models.build import build_model, check_normalization
     from harbench.training.fit import chosen_epochs, fit
     from harbench.training.job import TrainData
     from harbench.training.watching import draw_curves, watching
@@ -71,6 +71,8 @@ def train(
         torch.manual_seed(seed)
         return build_model(recipe.model, len(classes), classes=classes)
 
+    if not follows():
+        check_normalization(recipe)
     view_gflops(fresh(), recipe, inputs.spec)  # before hours of decoding: does the input fit the model?
     data = TrainData(inputs.train, inputs.val, partial(normalize, config=recipe.input))
 

@@ -30,13 +30,14 @@ def plan(recipe: Recipe | Fusion, folder: Path, seed: int, *, home: Path, runs: 
 
 def _training_plan(recipe: Recipe, folder: Path, seed: int, home: Path) -> RunReport:
     from harbench.datasets.tables import load_spec
-    from harbench.models.build import build_model
+    from harbench.models.build import build_model, check_normalization
     from harbench.models.profile import count_parameters
     from harbench.recipe import dump_recipe
 
     table = load_table(recipe, home)
     scratch = recipe.model.model_copy(update={"weights": None})
     model = build_model(scratch, len(table.classes))
+    check_normalization(recipe)
     spec = load_spec(recipe.data.dataset, home)
     shapes, gflops = input_shapes(recipe, spec), view_gflops(model, recipe, spec)
     forward, activations = _one_step(model, shapes)

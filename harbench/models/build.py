@@ -1,18 +1,21 @@
-"""A recipe's model section -> a network: its function found, its arguments checked, its weights put in."""
+"""A recipe's model section -> a network: found, its arguments checked, its weights put in and held against the input."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
 
-from harbench.errors import RecipeError
+from harbench.errors import HarbenchWarning, RecipeError, WeightsError
+from harbench.frames.clips import MEAN_STD
 from harbench.models.find import find_model
+from harbench.models.hubs import hub_of, is_published
 from harbench.models.weights import load_weights
-from harbench.recipe import ModelConfig
+from harbench.recipe import ModelConfig, Recipe
 
 
 def build_model(config: ModelConfig, num_classes: int, *, classes: Sequence[str] = ()) -> nn.Module:
@@ -33,6 +36,30 @@ def build_model(config: ModelConfig, num_classes: int, *, classes: Sequence[str]
     if config.weights is not None or config.init_from is not None:
         load_weights(model, config, classes)
     return model
+
+
+def check_normalization(recipe: Recipe) -> None:
+    """Warn where frames are to be normalised otherwise than those which the published weights were trained on.
+
+    Flow is left out: no published weights but those of pictures exist for it, and its values are others.
+    """
+    config = recipe.model
+    if config.weights is None or not is_published(config.weights) or recipe.data.cache.stream != "rgb":
+        return
+    try:
+        hub, ours = hub_of(config), recipe.input.normalize
+    except WeightsError:
+        return  # told where the weights are looked for
+    if hub.mean_std in (None, MEAN_STD[ours]):
+        return
+    word = next((name for name, known in MEAN_STD.items() if known == hub.mean_std), None)
+    mean, deviation = hub.mean_std
+    warnings.warn(
+        f"input.normalize: {ours}, but the {hub.what} were trained on frames with mean {mean} and deviation {deviation}: "
+        + (f"--set input.normalize={word}" if word else "input.normalize has no word for these"),
+        HarbenchWarning,
+        stacklevel=2,
+    )
 
 
 def _check_args(function: Callable[..., Any], config: ModelConfig) -> None:

@@ -9,7 +9,7 @@ import re
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from harbench.errors import WeightsError
@@ -36,6 +36,8 @@ class Hub:
     """`owner/name` on Hugging Face; empty for torchvision and for a link."""
     classes: tuple[str, ...] = ()
     """Names of the classes of its classification layer, in order; empty: not stated."""
+    mean_std: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """Channel mean and deviation on [0, 1] that it was trained with; None: not stated."""
 
 
 def is_published(weights: str | None) -> bool:
@@ -66,7 +68,14 @@ def hub_of(config: ModelConfig) -> Hub:
         )
     # the later version of the same data set's weights is the better one: torchvision calls it the default
     chosen = max(fitting, key=lambda each: each.name)
-    return Hub(what, _hub_file(chosen.url), chosen.url, classes=tuple(chosen.meta.get("categories", ())))
+    preset = chosen.transforms()
+    return Hub(
+        what,
+        _hub_file(chosen.url),
+        chosen.url,
+        classes=tuple(chosen.meta.get("categories", ())),
+        mean_std=(tuple(preset.mean), tuple(preset.std)),
+    )
 
 
 def fetched(hub: Hub) -> Path:
@@ -120,7 +129,8 @@ def _timm(config: ModelConfig, architecture: str) -> Hub:
     what = f"{config.weights} weights of timm's {architecture}"
     if config.weights != "imagenet" or published is None or not published.hf_hub_id:
         raise WeightsError(f"model.weights: there are no {what}; train from scratch with --set model.weights=null")
-    return _on_huggingface(what, published.hf_hub_id, "model.safetensors")
+    hub = _on_huggingface(what, published.hf_hub_id, "model.safetensors")
+    return replace(hub, mean_std=(tuple(published.mean), tuple(published.std)))
 
 
 def _hub_file(url: str) -> Path:

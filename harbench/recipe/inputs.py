@@ -162,8 +162,8 @@ class InputConfig(Part):
     """Side of the square crop in pixels. Ignored for pose."""
     resize: tuple[Positive, Positive] | Positive | None = None
     """Before the crop: an int is the short side, a pair is (height, width) squashed; None: short side = size * 8 / 7."""
-    normalize: Literal["kinetics400", "imagenet", "half", "none"] = "kinetics400"
-    """Channel mean and standard deviation on [0, 1]: torchvision's video or image constants, 0.5/0.5, or none."""
+    normalize: Literal["kinetics400", "imagenet", "slowfast", "half", "none"] = "kinetics400"
+    """Channel mean and deviation on [0, 1]: torchvision's for video or images, 0.45/0.225, 0.5/0.5, or none."""
     channels: Literal["rgb", "grey"] = "rgb"
     augment: AugmentConfig = AugmentConfig()
     with_pose: bool = False

@@ -336,11 +336,12 @@ def test_fifty_thousand_rows_take_a_few_megabytes() -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- normalising
-@pytest.mark.parametrize("preset", ["kinetics400", "imagenet", "half", "none"])
+@pytest.mark.parametrize("preset", ["kinetics400", "imagenet", "slowfast", "half", "none"])
 def test_normalize_is_torchvision_s(preset: str) -> None:
     mean_std = {
         "kinetics400": ([0.43216, 0.394666, 0.37645], [0.22803, 0.22145, 0.216989]),
         "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        "slowfast": ([0.45] * 3, [0.225] * 3),
         "half": ([0.5] * 3, [0.5] * 3),
         "none": ([0.0] * 3, [1.0] * 3),
     }[preset]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
 import json
 import urllib.error
+import warnings
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,11 @@ import torch
 from torch import nn
 from torchvision.models import resnet18, video
 
-from harbench.errors import HarbenchWarning, WeightsError
+from harbench.errors import HarbenchWarning, RecipeError, WeightsError
 from harbench.models import hubs
-from harbench.models.build import build_model
+from harbench.models.build import build_model, check_normalization
 from harbench.models.weights import _renamed, check_weights, inherited_ids, load_weights, read_tensors
-from harbench.recipe import ModelConfig, load_recipe
+from harbench.recipe import ModelConfig, Recipe, load_recipe
 
 MC3 = "mc3_18-a90a0ba3.pth"
 
@@ -246,6 +248,42 @@ def test_mmaction2s_names_are_mapped(recipe: str) -> None:
         own = build_model(config.model_copy(update={"weights": None}), 400).state_dict()
     state = _renamed(dict.fromkeys(theirs, torch.empty(0)), config, own)
     assert set(state) == set(own)
+
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_normalise_as_their_weights_do(path: Path) -> None:
+    with contextlib.suppress(RecipeError), warnings.catch_warnings():  # RecipeError: it fuses runs
+        warnings.simplefilter("error")
+        check_normalization(load_recipe(path))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "model", "words"),
+    [
+        ("mvit_v2_s", {}, r"the kinetics400 weights of mvit_v2_s .*0\.45, .*0\.225.*--set input\.normalize=slowfast$"),
+        ("resnet_lstm", {}, r"of resnet18 .*--set input\.normalize=imagenet$"),
+        ("resnet18_stanford40", {"name": "timm_image", "args": {"architecture": "vit_tiny_patch16_224"}}, r"=half$"),
+        ("resnet18_stanford40", {"name": "timm_image", "args": {"architecture": "inception_v4"}}, r"=half$"),
+        (
+            "resnet18_stanford40",
+            {"name": "timm_image", "args": {"architecture": "vit_base_patch16_clip_224"}},
+            "no word",
+        ),
+    ],
+)
+def test_another_normalisation_is_told(recipe: str, model: dict[str, object], words: str) -> None:
+    document = load_recipe(Path(__file__).parents[2] / f"recipes/{recipe}.yaml").model_dump(mode="json")
+    document["model"] |= model
+    document["input"]["normalize"] = "none"
+    with pytest.warns(HarbenchWarning, match=f"^input.normalize: none, but {words}" if words[0] == "t" else words):
+        check_normalization(Recipe.model_validate(document))
+    document["data"]["cache"]["stream"] = "flow"  # weights of pictures, on other values than theirs by design
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_normalization(Recipe.model_validate(document))
 
 
 def test_no_weights_are_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
