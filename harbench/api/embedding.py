@@ -62,23 +62,18 @@ def features(folder: Path, *, home: Path, runs: Path, device: str = "auto", trac
     from harbench.datasets.tables import carve_validation
     from harbench.evaluation.features import Penultimate, nearest_neighbours
     from harbench.evaluation.predict import predict
-    from harbench.frames.clips import ClipDataset, normalize
-    from harbench.ingest.boxes import load_boxes
+    from harbench.frames.clips import normalize
     from harbench.models.weights import head_name
 
     opened = open_run(folder, home=home, runs=runs)
     recipe, inputs = opened.recipe, opened.inputs
     if not (layer := head_name(opened.model)):
         raise RunError(f"{opened.folder}: its model has neither a linear layer nor a convolution that classifies")
-    boxes = load_boxes(home, recipe.data.dataset) if recipe.data.boxes else None
 
     def embedded(rows: Sequence[Sample]) -> Predictions:
-        data = ClipDataset(
-            rows, inputs.cache, recipe.input, seed=opened.record.seed, train=False, eval=recipe.eval, boxes=boxes
-        )
         return predict(
             Penultimate(opened.model, layer),
-            data,
+            inputs.read(rows, recipe.input, recipe.eval),
             recipe.eval,
             device=choose_device(device),
             normalize=partial(normalize, config=recipe.input),

@@ -80,7 +80,7 @@ def open_run(folder: Path, *, home: Path, runs: Path, views: Mapping[str, object
         raise RunError(
             f"{folder}/model.safetensors has other classes, or in another order, than {record.dataset} has now"
         )
-    model = build_model(recipe.model.model_copy(update={"weights": None}), len(classes))
+    model = build_model(recipe.model.untrained(), len(classes))
     model.load_state_dict(state)
     return OpenRun(folder, record, recipe, inputs, model)
 

@@ -67,8 +67,6 @@ def explain(folder: Path, *, home: Path, runs: Path, device: str = "auto", track
     """
     from harbench.evaluation.explain import Trial
     from harbench.evaluation.predict import predict
-    from harbench.frames.clips import ClipDataset
-    from harbench.ingest.boxes import load_boxes
     from harbench.reporting.runs import load_predictions
 
     opened = open_run(folder, home=home, runs=runs)
@@ -79,15 +77,11 @@ def explain(folder: Path, *, home: Path, runs: Path, device: str = "auto", track
             f"{opened.folder}: expected scores of the {len(rows)} test samples of {inputs.table.split}, found "
             f"{len(stored.ids)}, or in another order; repeat the run with --force"
         )
-    boxes = load_boxes(home, recipe.data.dataset) if recipe.data.boxes else None
 
     def outcome(samples: Sequence[Sample], reading: Reading) -> Outcome:
-        data = ClipDataset(
-            samples, inputs.cache, reading.input, seed=opened.record.seed, train=False, eval=reading.views, boxes=boxes
-        )
         scored = predict(
             opened.model,
-            data,
+            inputs.read(samples, reading.input, reading.views),
             reading.views,
             device=choose_device(device),
             normalize=reading.normalize,

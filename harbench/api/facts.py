@@ -79,7 +79,7 @@ def decoders_of(inputs: Inputs) -> str:
 
 def pretraining(weights: str | None) -> str:
     """In the words of the published tables; weights from a file have an unknown training set."""
-    known = {None: "none (scratch)", "kinetics400": "Kinetics-400", "imagenet": "ImageNet"}
+    known = {None: "none (scratch)", "kinetics400": "Kinetics-400", "imagenet": "ImageNet", "imagenet_v1": "ImageNet"}
     return known.get(weights, UNKNOWN)
 
 

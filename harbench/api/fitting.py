@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from harbench.api.facts import view_gflops
 from harbench.api.folders import log_file, write_train_ids
-from harbench.api.inputs import Inputs, obstacles, open_inputs
+from harbench.api.inputs import Inputs, from_runs, obstacles, open_inputs
 from harbench.api.processes import environment, follows
 from harbench.errors import RunError
 from harbench.files import write_text
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def opened(
-    recipe: Recipe, folder: Path, seed: int, device: torch.device, *, home: Path, ok_missing: int
+    recipe: Recipe, folder: Path, seed: int, device: torch.device, *, home: Path, runs: Path, ok_missing: int
 ) -> Iterator[Inputs]:
     """What the recipe reads, with everything beside the weights written into `folder`; log lines go to its log.txt.
 
@@ -37,6 +37,7 @@ def opened(
     """
     from harbench.recipe import dump_recipe
 
+    written, recipe = recipe, from_runs(recipe, runs)
     in_the_way = obstacles(recipe, home=home, ok_missing=ok_missing)
     if in_the_way:
         raise RunError("\n\n".join(in_the_way))
@@ -44,7 +45,7 @@ def opened(
     if follows():
         yield inputs
         return
-    write_text(folder / "recipe.yaml", dump_recipe(recipe))
+    write_text(folder / "recipe.yaml", dump_recipe(written))
     write_text(folder / "environment.json", json.dumps(environment(device), indent=2))
     write_train_ids(folder / "train_ids.txt.gz", inputs)
     with log_file(folder / "log.txt"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from harbench.records import DatasetSpec, FrameCache, Sample, SplitTable, Subset
 
 if TYPE_CHECKING:
     from harbench.frames.clips import ClipDataset
-    from harbench.recipe import CacheConfig, EvalConfig, Recipe, TrainSubset
+    from harbench.recipe import CacheConfig, EvalConfig, InputConfig, Recipe, TrainSubset
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,6 +39,8 @@ class Inputs:
     all_train: ClipDataset | None
     """Train and val together, for a recipe that trains again on all of it; else None."""
     test: ClipDataset
+    read: Callable[[Sequence[Sample], InputConfig, EvalConfig], ClipDataset]
+    """Any samples of the data set as this run's test samples are read, with other views or another input."""
     missing: tuple[str, ...]
     """Media of the table that are not in the cache."""
     partial: str
@@ -137,10 +139,11 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
     warn_of_cut_ranges(table.samples, cache)
     boxes = load_boxes(home, recipe.data.dataset) if recipe.data.boxes else None
 
-    def clips(rows: tuple[Sample, ...], views: EvalConfig | None) -> ClipDataset:
-        return ClipDataset(
-            rows, cache, recipe.input, seed=seed, train=views is None, eval=views, boxes=boxes, poses=poses
-        )
+    def read(rows: Sequence[Sample], config: InputConfig, views: EvalConfig | None) -> ClipDataset:
+        return ClipDataset(rows, cache, config, seed=seed, train=views is None, eval=views, boxes=boxes, poses=poses)
+
+    def clips(rows: Sequence[Sample], views: EvalConfig | None) -> ClipDataset:
+        return read(rows, recipe.input, views)
 
     def cached(subset: Subset) -> tuple[Sample, ...]:
         return tuple(sample for sample in table.subset(subset) if sample.media not in gone)
@@ -164,6 +167,7 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
         val=test if recipe.train.selection == "test" else val,
         all_train=clips(seen, None) if recipe.train.refit else None,
         test=test,
+        read=read,
         missing=missing,
         partial="; ".join([*partial_reasons(spec, table, official, cache, gone), *_less_training(recipe)]),
     )
@@ -242,6 +246,14 @@ def partial_reasons(
                 f"downscaled media (median short side {sizes[len(sizes) // 2]}, published {spec.short_side} or more)"
             )
     return reasons
+
+
+def from_runs(recipe: Recipe, runs: Path) -> Recipe:
+    """The recipe with the run that `model.init_from` names by its place under `runs` as a path."""
+    parent = recipe.model.init_from
+    if parent is None or Path(parent).expanduser().is_dir():
+        return recipe
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"init_from": str(runs / parent)})})
 
 
 def obstacles(recipe: Recipe, *, home: Path, ok_missing: int = 0) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from harbench import places
 from harbench.api.facts import input_shapes, view_gflops
-from harbench.api.inputs import load_table, obstacles
+from harbench.api.inputs import from_runs, load_table, obstacles
 from harbench.records import RunReport
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def plan(recipe: Recipe | Fusion, folder: Path, seed: int, *, home: Path, runs: 
 
     if isinstance(recipe, Fusion):
         return fusion_plan(recipe, folder, seed, runs=runs)
-    return _training_plan(recipe, folder, seed, home)
+    return _training_plan(from_runs(recipe, runs), folder, seed, home)
 
 
 def _training_plan(recipe: Recipe, folder: Path, seed: int, home: Path) -> RunReport:
@@ -35,13 +35,13 @@ def _training_plan(recipe: Recipe, folder: Path, seed: int, home: Path) -> RunRe
     from harbench.recipe import dump_recipe
 
     table = load_table(recipe, home)
-    scratch = recipe.model.model_copy(update={"weights": None})
-    model = build_model(scratch, len(table.classes))
+    model = build_model(recipe.model.untrained(), len(table.classes))
     check_normalization(recipe)
     spec = load_spec(recipe.data.dataset, home)
     shapes, gflops = input_shapes(recipe, spec), view_gflops(model, recipe, spec)
     forward, activations = _one_step(model, shapes)
-    clips = recipe.train.epochs * len(table.subset("train"))
+    clips = recipe.train.epochs * recipe.train.clips_per_epoch * len(table.subset("train"))
+    validated = recipe.train.epochs // recipe.train.val_every * len(table.subset("val"))
     views = len(table.subset("test")) * recipe.eval.views
     micro = min(recipe.train.micro_batch or recipe.train.batch_size, max(1, len(table.subset("train"))))
     parameters = count_parameters(model)
@@ -57,7 +57,7 @@ def _training_plan(recipe: Recipe, folder: Path, seed: int, home: Path) -> RunRe
         "cache": f"about {_cache_bytes(recipe, table) / 1e9:.1f} GB in {cache}",
         "run disk": f"about {parameters * 4 * 4 / 1e6:.0f} MB (weights, optimiser, the previous state while saving)",
         "memory": f"about {(parameters * 16 + activations * micro) / 1e9:.1f} GB for a micro-batch of {micro}",
-        "time": f"about {_hours(clips * forward * 3)} of training and {_hours(views * forward)} of evaluation at "
+        "time": f"about {_hours((clips * 3 + validated) * forward)} of training and {_hours(views * forward)} of evaluation at "
         f"{forward * 1e3:.0f} ms a forward pass of one view, measured here on the CPU",
         "in the way": "nothing: harbench run starts" if not in_the_way else "\n\n".join(in_the_way),
     }

@@ -114,7 +114,7 @@ def _splits(recipe: Recipe | Fusion, home: Path) -> str:
 def _needed(name: str, split: str, seeds: int, home: Path, runs: Path) -> str:
     """What is in the way of a recipe's runs, the first of it; empty when they can start."""
     from harbench.api.fusing import fusion_plan
-    from harbench.api.inputs import obstacles
+    from harbench.api.inputs import from_runs, obstacles
     from harbench.recipe import Fusion
 
     for each in every_run([name], home, runs, split, range(seeds), (), ""):
@@ -122,7 +122,7 @@ def _needed(name: str, split: str, seeds: int, home: Path, runs: Path) -> str:
             in_the_way = str(fusion_plan(each.recipe, each.folder, each.seed, runs=runs).plan["in the way"])
             if not in_the_way.startswith("nothing"):
                 return in_the_way
-        elif each.seed == 0 and (found := obstacles(each.recipe, home=home)):
+        elif each.seed == 0 and (found := obstacles(from_runs(each.recipe, runs), home=home)):
             return found[0]
     return ""
 

@@ -128,7 +128,7 @@ def _one_run(
             record = fuse_runs(recipe, folder, seed, home=home, runs=runs)
             return summary(record, str(folder), "finished", record.samples["test"] - record.samples["scored"])
         where = choose_device(device)
-        with opened(recipe, folder, seed, where, home=home, ok_missing=ok_missing) as inputs:
+        with opened(recipe, folder, seed, where, home=home, runs=runs, ok_missing=ok_missing) as inputs:
             return _train_and_evaluate(inputs, folder, seed, runs, where, track)
 
 

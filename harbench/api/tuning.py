@@ -105,7 +105,10 @@ def _grid(
         folder = top / each.data.split / hashlib.sha256(words.encode()).hexdigest()[:8]
         log.info("grid: %s", ", ".join(_sets(settings)))
         where = choose_device(device)
-        with held(each, folder, force), opened(each, folder, 0, where, home=home, ok_missing=ok_missing) as inputs:
+        with (
+            held(each, folder, force),
+            opened(each, folder, 0, where, home=home, runs=runs, ok_missing=ok_missing) as inputs,
+        ):
             _, stats = train(inputs, folder, 0, where, silent if follows() else track)
         trials.append(_trial(settings, stats, each.train.selection, folder))
     ranked = tuple(sorted(trials, key=lambda trial: (-trial.val_top1, trial.val_loss or 0.0)))

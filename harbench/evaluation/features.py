@@ -31,9 +31,9 @@ class Penultimate(nn.Module):
     def _keep(self, _: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         self._entered = inputs[0]
 
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """`[B, ...]` as the model takes it, to `[B, D]`."""
-        self.model(clips)
+    def forward(self, clips: torch.Tensor, *beside: torch.Tensor) -> torch.Tensor:
+        """`[B, ...]` as the model takes it, and what it takes beside, to `[B, D]`."""
+        self.model(clips, *beside)
         entered = self._entered
         if entered.ndim > 3:  # of a convolution: channels stand before time and place
             return entered.flatten(2).mean(dim=2)

@@ -18,10 +18,10 @@ class ModelConfig(Part):
 
     name: str
     weights: str | None = None
-    """`kinetics400` or `imagenet` (torchvision's or timm's hub), `hf:owner/name[/file]` (Hugging Face), or a link (https://)
-    or path to .safetensors / .pth; None: from scratch."""
+    """`kinetics400` or `imagenet` (torchvision's or timm's hub; `imagenet_v1`: torchvision's first), `hf:owner/name[/file]`
+    (Hugging Face), or a link (https://) or path to .safetensors / .pth; None: from scratch."""
     init_from: str | None = None
-    """Folder of a finished run whose weights training starts from, instead of `weights`."""
+    """Finished run whose weights training starts from, instead of `weights`: a folder, also by its place under `runs`."""
     strip_prefix: str = ""
     """Taken off the tensor names of `weights`."""
     key_map: Mapping[str, str] = Field(default_factory=dict)
@@ -45,6 +45,10 @@ class ModelConfig(Part):
         if self.head == "keep" and self.weights is None and self.init_from is None:
             raise ValueError("head: keep needs weights or init_from")
         return self
+
+    def untrained(self) -> ModelConfig:
+        """The same network, its weights drawn anew."""
+        return self.model_copy(update={"weights": None, "init_from": None, "head": "auto"})
 
 
 class EvalConfig(Part):

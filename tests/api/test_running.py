@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -175,3 +176,24 @@ def test_val_is_watched_and_curves_are_drawn(work: Path) -> None:
 
 def api_recipe(work: Path, *overrides: str) -> Recipe:
     return read_recipe(str(work / "many.yaml"), overrides, home=work / "home")
+
+
+def test_weights_of_another_run_are_named_by_its_place_and_needed_once(work: Path) -> None:
+    child = work / "child.yaml"
+    child.write_text("base: many.yaml\nmodel: {init_from: many/many/official/seed0}\ntrain: {epochs: 0}\n")
+    every = {"home": work / "home", "runs": work / "runs"}
+    (plan,) = api.run([str(child)], **every, dry_run=True)
+    assert f"found no {work}/runs/many/many/official/seed0/model.safetensors" in plan.plan["in the way"]
+    run(work)
+    (plan,) = api.run([str(child)], **every, dry_run=True)
+    assert plan.plan["in the way"] == "nothing: harbench run starts"
+    (done,) = api.run([str(child)], **every)
+    mother, daughter = (
+        load_file(work / f"runs/many/{name}/official/seed0/model.safetensors") for name in ("many", "child")
+    )
+    assert all(np.array_equal(mother[name], daughter[name]) for name in mother)
+    (work / "runs").rename(work / "moved")
+    every["runs"] = work / "moved"
+    shutil.rmtree(work / "moved/many/many")
+    assert api.evaluate(Path("many/child/official/seed0"), **every).metrics == pytest.approx(done.metrics)
+    assert api.run([str(child)], **every)[0].state == "already finished"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from toys import many_people
 
 from harbench import api
@@ -76,6 +77,14 @@ def test_from_pose_files_to_a_record(work: Path) -> None:
     assert record.protocol.cache == "rgb-jpeg90-32+pose"
     again = api.evaluate(folder, home=work / "home", runs=work / "runs")
     assert again.metrics == record.metrics
+    told = api.features(folder, home=work / "home", runs=work / "runs")
+    assert told.failed == (NOBODY,)
+    with np.load(told.file) as saved:
+        state = safetensors.numpy.load_file(folder / "model.safetensors")
+        logits = saved["test_features"] @ state["head.weight"].T + state["head.bias"]
+        stored = load_predictions(folder)
+        order = [list(saved["test_ids"]).index(each) for each in stored.ids]
+    np.testing.assert_allclose(logits[order], stored.logits, rtol=1e-4, atol=1e-5)  # so the joints were there
 
 
 @pytest.mark.usefixtures("no_mediapipe")
