@@ -18,8 +18,8 @@ from harbench.recipe import ModelConfig
 
 logger = logging.getLogger(__name__)
 
-HUBS: Mapping[str, str] = {"kinetics400": "KINETICS400", "imagenet": "IMAGENET1K"}
-"""Legal words of `model.weights` -> how torchvision's weight names begin."""
+HUBS: Mapping[str, str] = {"kinetics400": "KINETICS400", "imagenet": "IMAGENET1K", "imagenet_v1": "IMAGENET1K_V1"}
+"""Legal words of `model.weights` -> how torchvision's weight names begin, of which the latest is taken."""
 UNREACHABLE = (OSError, http.client.HTTPException)
 """What a download raises on a machine that is offline; urllib's and requests' errors are OSErrors."""
 

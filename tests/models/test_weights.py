@@ -395,6 +395,7 @@ def test_image_weights_fill_the_backbone_of_a_recurrent_network_alone(tmp_path: 
     ("name", "weights", "words"),
     [
         ("tsm", "imagenet", "resnet50-11ad3fa6.pth is not on this machine"),
+        ("tsm", "imagenet_v1", "resnet50-0676ba61.pth is not on this machine"),
         ("cnn_gru", "imagenet", "huggingface.co/timm/efficientnet_b0"),
         ("videomae", "hf:some/model", "huggingface.co/some/model/resolve/main/model.safetensors"),
         ("videomae", "hf:some/model/a.pth", "fetch https://huggingface.co/some/model/resolve/main/a.pth"),
