@@ -73,6 +73,9 @@ def test_ten_mistakes_get_ten_lines(tmp_path: Path) -> None:
         ({"train": {"mixup": 0.2, "micro_batch": 1}}, "at least 2"),
         ({"train": {"unfreeze_epoch": 2}}, "nothing is frozen"),
         ({"train": {"optimizer": {"name": "adamw", "nesterov": True}}}, "name: sgd"),
+        ({"train": {"optimizer": {"betas": [1.0, 0.9]}}}, "betas"),
+        ({"data": {"dataset": "ucf101", "validation": 0.0}}, "validation"),
+        ({"eval": {"crops": 3}, "data": {"dataset": "ucf101", "cache": {"stream": "pose"}}}, "crops: 3 places"),
         ({"train": {"cutmix": 1.0}, "data": {"dataset": "ucf101", "cache": {"stream": "pose"}}}, "cutmix"),
         ({"input": {**GOOD["input"], "with_pose": True}, "train": {"mixup": 0.2}}, "joints cannot be blended"),
         (

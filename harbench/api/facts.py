@@ -121,6 +121,7 @@ def input_shapes(recipe: Recipe, spec: DatasetSpec) -> tuple[tuple[int, ...], ..
 
 def view_gflops(model: nn.Module, recipe: Recipe, spec: DatasetSpec) -> float:
     """GFLOPs of one view. Raises RecipeError when the model cannot take the recipe's input."""
+    from harbench.models.build import UNBUILDABLE
     from harbench.models.profile import count_flops
 
     shapes = input_shapes(recipe, spec)
@@ -128,7 +129,7 @@ def view_gflops(model: nn.Module, recipe: Recipe, spec: DatasetSpec) -> float:
         raise RecipeError(f"input.with_pose: model {recipe.model.name} takes pictures alone; pose_image takes both")
     try:
         return count_flops(model, *shapes) / 1e9
-    except RuntimeError as error:  # torch's words for shapes that do not go together
+    except UNBUILDABLE as error:
         words = " and ".join(" x ".join(map(str, shape)) for shape in shapes)
         raise RecipeError(
             f"model {recipe.model.name} cannot take this recipe's input of {words} "

@@ -17,6 +17,9 @@ from harbench.models.hubs import hub_of, is_published
 from harbench.models.weights import load_weights
 from harbench.recipe import ModelConfig, Recipe
 
+UNBUILDABLE = (TypeError, ValueError, RuntimeError, ArithmeticError, AssertionError)
+"""What models and torch raise for sizes that do not go together, on being built and on their first input."""
+
 
 def build_model(config: ModelConfig, num_classes: int, *, classes: Sequence[str] = ()) -> nn.Module:
     """Build the model on the CPU, its weights drawn from torch's generator, then put in the weights it names, if any.
@@ -29,8 +32,9 @@ def build_model(config: ModelConfig, num_classes: int, *, classes: Sequence[str]
     _check_args(function, config)
     try:
         model = function(num_classes, **config.args)
-    except (TypeError, ValueError) as error:
-        raise RecipeError(f"model {config.name} cannot be built with args {dict(config.args)}: {error}") from error
+    except UNBUILDABLE as error:
+        words = str(error) or type(error).__name__
+        raise RecipeError(f"model {config.name} cannot be built with args {dict(config.args)}: {words}") from error
     if not isinstance(model, nn.Module):
         raise RecipeError(f"model.name {config.name!r}: expected a torch.nn.Module, found {type(model).__name__}")
     if config.weights is not None or config.init_from is not None:

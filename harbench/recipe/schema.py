@@ -115,6 +115,8 @@ class Recipe(Part):
             raise ValueError("train.refit trains without val, which train.schedule.name: plateau needs")
         if self.train.cutmix and self.data.cache.stream == "pose":
             raise ValueError("train.cutmix cuts images, and data.cache.stream is pose")
+        if self.eval.crops > 1 and self.data.cache.stream == "pose":
+            raise ValueError(f"eval.crops: {self.eval.crops} places of a picture, and data.cache.stream is pose")
         if self.input.with_pose and self.data.cache.stream != "rgb":
             raise ValueError(f"input.with_pose puts joints beside pictures, not {self.data.cache.stream}")
         if self.input.with_pose and (self.train.mixup or self.train.cutmix):

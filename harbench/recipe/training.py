@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from harbench.recipe.base import Fraction, Part, Positive
 
 Alpha = Annotated[float, Field(ge=0)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 Factor = Annotated[float, Field(gt=0)]
 
 
@@ -20,7 +21,7 @@ class OptimizerConfig(Part):
     lr: Annotated[float, Field(gt=0)] = 0.01
     momentum: Fraction = 0.9
     nesterov: bool = False
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     decay_norms: bool = True
     """False: norms and biases get no weight decay."""

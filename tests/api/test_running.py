@@ -145,6 +145,9 @@ def test_mistakes_are_told(work: Path) -> None:
         run(work, device="gpu9", tag="b")
     with pytest.raises(RecipeError, match="cannot take this recipe's input of 3 x 2 x 32 x 32"):
         run(work, "input.clip.dense.num_frames=2", tag="d")
+    vit = "model={name: timm_image, args: {architecture: vit_tiny_patch16_224}}"
+    with pytest.raises(RecipeError, match=r"cannot take this recipe's input(.|\n)*Input height"):
+        run(work, vit, tag="e")
     (plan,) = run(work, dry_run=True, tag="c")
     assert plan.plan["in the way"].startswith("nothing")
     assert not (work / "runs/many/many+c").exists()

@@ -78,6 +78,7 @@ def test_a_file_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("r3d_18", {"drop": 0.5, "depth": 3}, "model.args.depth: unknown; did you mean"),
         ("r3d_18", {"depth": 3}, "\nmodel r3d_18 takes dropout=0.0"),
         ("r3d_18", {"dropout": 2}, "dropout must be in [0, 1), found 2"),
+        ("small_cnn", {"width": -1}, "model small_cnn cannot be built with args {{'width': -1}}"),
         ("timm_image", {}, "model.args.architecture: missing"),
         ("timm_image", {"architecture": "resnet18x"}, "timm has no architecture 'resnet18x'; near it: resnet18, "),
         ("nowhere:toy", {}, "module 'nowhere' cannot be imported"),
