@@ -17,6 +17,8 @@ Times = npt.NDArray[np.float64]
 
 _SLACK = 1e-6
 """A time that is a whole number of frames but for rounding is not floored to the frame before."""
+_EVALUATION_SEED = 255
+"""Distinct segments are drawn in evaluation too, the same ones whatever the run's seed; the number is pyskl's."""
 
 
 def clip_indices(
@@ -35,13 +37,14 @@ def clip_indices(
     `fps` the frame is the one on display at that time stamp, so a slower source repeats frames: floor(t * source fps), or
     where the source's rate varies the last of `times` (seconds, ascending, `[num_frames]`) up to t after the first's.
     `segments` (TSN, arXiv:1608.00859): one frame in each of T equal parts: anywhere in it in training, its middle in
-    evaluation; clip c of several takes the point (2c + 1) / (2 num_clips) of every part.
+    evaluation; clip c of several takes the point (2c + 1) / (2 num_clips) of every part. `distinct` ones as pyskl's
+    UniformSample (PoseConv3D, arXiv:2104.13586): see `_distinct`.
     `whole`: `linspace` over the range, rounded down; `random` is a sorted draw, without repetition while frames
     suffice, and linspace in evaluation; `resize` is every frame. All evaluation clips are the same one.
     `uniform`: clips of a single frame: anywhere in training, in evaluation the middles of `num_clips` equal parts.
 
-    `clip.short` concerns dense clips only; the others repeat frames where the range has too few. Indices grow within a
-    clip unless it was looped. Nothing is drawn from `rng` in evaluation.
+    `clip.short` concerns dense clips and distinct segments; the others repeat frames where the range has too few. Indices
+    grow within a clip unless it was looped. Nothing is drawn from `rng` in evaluation.
 
     Raises:
         MediaError: an empty range, a range too short under `short: error`, or `fps` with media without a frame rate.
@@ -55,6 +58,8 @@ def clip_indices(
     if clip.whole:
         return _whole(num_frames, clip.whole, num_clips, rng if train else None)
     random = train and (clip.segments is None or clip.segments.jitter)
+    if clip.segments and clip.segments.distinct:
+        return _distinct(num_frames, clip.segments.n, clip.short, num_clips, rng if random else None)
     return _parts(num_frames, clip.frames_per_clip, num_clips, rng if random else None)
 
 
@@ -125,3 +130,38 @@ def _parts(num_frames: int, parts: int, num_clips: int, rng: np.random.Generator
         within = np.repeat((np.arange(num_clips)[:, None] + 0.5) / num_clips, parts, axis=1)
     indices = np.floor((np.arange(parts) + within) * num_frames / parts).astype(np.int64)
     return np.minimum(indices, num_frames - 1)
+
+
+def _distinct(num_frames: int, parts: int, short: str, num_clips: int, rng: np.random.Generator | None) -> Indices:
+    """As pyskl's UniformSample, but that clips of one draw differ by more than chance.
+
+    From two frames a part on: one of each part, parts being cut at whole frames; clip c goes c / num_clips of a part
+    further than the first, around its end. Below: every frame but for as many as are too many, never two neighbours;
+    which ones is a random order, of which every clip takes another stretch. Fewer frames than parts: all of them in a
+    row, looped from a start that is drawn in training and spread evenly in evaluation.
+    """
+    clip = np.arange(num_clips)[:, None]
+    if num_frames < parts:
+        return _in_a_row(num_frames, parts, short, num_clips, rng)
+    rng = np.random.default_rng(_EVALUATION_SEED) if rng is None else rng
+    if num_frames < 2 * parts:
+        gaps = rng.permutation(parts + 1)  # before each of the frames taken, and after the last
+        passed = gaps[(clip * (parts + 1) // num_clips + np.arange(num_frames - parts)) % (parts + 1)]
+        skips = np.zeros((num_clips, parts + 1), np.int64)
+        np.put_along_axis(skips, passed, 1, axis=1)
+        return np.arange(parts) + np.cumsum(skips, axis=1)[:, :parts]
+    first = np.arange(parts + 1) * num_frames // parts
+    sizes, within = np.diff(first), (rng.random(parts) + clip / num_clips) % 1
+    indices: Indices = first[:-1] + np.minimum((within * sizes).astype(np.int64), sizes - 1)
+    return indices
+
+
+def _in_a_row(num_frames: int, length: int, short: str, num_clips: int, rng: np.random.Generator | None) -> Indices:
+    """All frames of a range that has fewer than `length`, one after the other."""
+    if short == "error":
+        raise MediaError(f"{num_frames} frames are too few for {length} segments; input.clip.short: loop fills them")
+    if short == "repeat_last":
+        return np.tile(np.minimum(np.arange(length), num_frames - 1), (num_clips, 1))
+    starts = np.arange(num_clips) * num_frames // num_clips if rng is None else rng.integers(0, num_frames, num_clips)
+    indices: Indices = (starts[:, None] + np.arange(length)) % num_frames
+    return indices

@@ -86,6 +86,9 @@ class Segments(Part):
 
     n: Positive
     jitter: bool = True
+    distinct: bool = False
+    """For poses, as pyskl's UniformSample: no frame twice in a clip, and no two evaluation clips alike, while the range
+    has the frames for it; a range of fewer than `n` is taken frame by frame, as `short` says. False: frames repeat."""
 
 
 class Whole(Part):
@@ -112,7 +115,7 @@ class ClipConfig(Part):
     whole: Whole | None = None
     uniform: Uniform | None = None
     short: Literal["loop", "repeat_last", "error"] = "loop"
-    """What is done when the range is shorter than a dense clip."""
+    """What is done when the range is shorter than a dense clip, or than `n` distinct segments."""
 
     @model_validator(mode="after")
     def _one_family(self) -> ClipConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,36 @@ def test_segments_jitter_within_their_part() -> None:
     assert [sorted(set(column)) for column in drawn.T.tolist()] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
 
 
+def test_distinct_segments_take_a_short_range_frame_by_frame() -> None:
+    short = {"segments": {"n": 7, "distinct": True}}
+    assert indices(3, **short) == [[0, 1, 2, 0, 1, 2, 0]]
+    assert indices(4, 2, **short) == [[0, 1, 2, 3, 0, 1, 2], [2, 3, 0, 1, 2, 3, 0]]
+    assert indices(3, **short, short="repeat_last") == [[0, 1, 2, 2, 2, 2, 2]]
+    with pytest.raises(MediaError, match="3 frames are too few for 7 segments"):
+        indices(3, **short, short="error")
+    drawn = [indices(3, **short, train=True, seed=seed)[0] for seed in range(60)]
+    assert {clip[0] for clip in drawn} == {0, 1, 2}
+    assert all(index == (clip[0] + place) % 3 for clip in drawn for place, index in enumerate(clip))
+
+
+def test_distinct_segments_pass_over_every_frame_and_none_twice() -> None:
+    near = [indices(7, segments={"n": 5, "distinct": True}, train=True, seed=seed)[0] for seed in range(300)]
+    assert {tuple(clip) for clip in near} == {
+        clip for clip in combinations(range(7), 5) if max(np.diff([-1, *clip, 7])) <= 2
+    }, "pyskl chooses which of the six gaps lose a frame"
+    far = np.array([indices(13, segments={"n": 3, "distinct": True}, train=True, seed=seed)[0] for seed in range(200)])
+    assert [sorted(set(column)) for column in far.T.tolist()] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11, 12]]
+
+
+@pytest.mark.parametrize("num_frames", [10, 59, 60, 99, 101, 110, 150, 199, 200, 250, 300])
+def test_evaluation_clips_of_distinct_segments_differ(num_frames: int) -> None:
+    clips = indices(num_frames, 10, segments={"n": 100, "distinct": True})
+    assert len({tuple(clip) for clip in clips}) == 10
+    assert clips == indices(num_frames, 10, segments={"n": 100, "distinct": True}, seed=1), "whatever the seed"
+    assert num_frames < 100 or min(np.diff(clips).ravel()) > 0
+    assert indices(100, 3, segments={"n": 100, "distinct": True}) == [list(range(100))] * 3, "there is but one"
+
+
 def test_whole_spans_the_range() -> None:
     assert indices(10, whole={"num_frames": 4}) == [[0, 3, 6, 9]]
     assert indices(10, whole={"num_frames": 4, "draw": "random"}) == [[0, 3, 6, 9]]
@@ -85,7 +116,7 @@ sizes = st.integers(1, 40)
 clips = st.one_of(
     st.builds(lambda t, s: {"dense": {"num_frames": t, "stride": s}}, sizes, st.integers(1, 9)),
     st.builds(lambda t, f: {"dense": {"num_frames": t, "fps": f}}, sizes, st.floats(0.5, 120)),
-    st.builds(lambda n, j: {"segments": {"n": n, "jitter": j}}, sizes, st.booleans()),
+    st.builds(lambda n, j, d: {"segments": {"n": n, "jitter": j, "distinct": d}}, sizes, st.booleans(), st.booleans()),
     st.builds(lambda t, d: {"whole": {"num_frames": t, "draw": d}}, sizes, st.sampled_from(["linspace", "random"])),
     st.builds(lambda n: {"uniform": {"n": n}}, sizes),
 )
@@ -109,9 +140,12 @@ def test_indices_are_in_range_ordered_and_repeatable(
     assert first.max() < num_frames
     np.testing.assert_array_equal(first, again)
     steps = np.diff(first, axis=1)
-    looped = "dense" in clip and short == "loop" and (steps < 0).any()
+    distinct = clip.get("segments", {}).get("distinct", False)
+    looped = ("dense" in clip or distinct) and short == "loop" and (steps < 0).any()
     assert looped or (steps >= 0).all()
-    if not train:
+    if distinct and num_frames >= config.frames_per_clip:
+        assert (steps > 0).all()
+    elif not train:
         assert looped or (np.diff(first[:, 0]) >= 0).all(), "clips in order of time"
 
 
