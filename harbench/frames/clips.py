@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from harbench.errors import HarbenchError, MediaError, RunError
 from harbench.frames.sampling import clip_indices
-from harbench.frames.skeletons import check_joints, eval_joints, train_joints
+from harbench.frames.skeletons import Moments, check_joints, eval_joints, moments, train_joints
 from harbench.frames.transforms import Box, Draw, crop_box, draw, eval_clip, train_clip
 from harbench.recipe import EvalConfig, InputConfig
 from harbench.records import Clip, FrameCache, Sample
@@ -37,8 +37,11 @@ Keys = npt.NDArray[np.int64]
 """`[n, 4]`, one Key a line."""
 Views = tuple[npt.NDArray[Any], npt.NDArray[Any] | None]
 """Frames, and the joints beside them where pictures come with poses."""
+Source = tuple[npt.NDArray[Any], npt.NDArray[Any] | None, Moments | None]
+"""What was read: frames, joints beside them, and where in the joints of a whole sample the clip is."""
 Reorder = Callable[[npt.NDArray[np.int64], np.random.Generator], npt.NDArray[np.int64]]
-"""Frame numbers of a clip, `[T]`, in the order in which they are read instead."""
+"""Frame numbers of a clip, `[T]`, in the order in which they are read instead; of the whole sample where motion is taken
+before the clip, which then is that of the frames in their new order."""
 
 _PR_SET_PDEATHSIG = 1
 """linux/prctl.h: the signal that a process gets when its parent dies."""
@@ -208,8 +211,11 @@ class ClipDataset(Dataset[Clip]):
         """Time and space have generators of their own: another way of sampling leaves the augmentation as it was."""
         return generator(self._seed, key[0], self._ids[key[2]], key[3], purpose)
 
-    def _read(self, key: Key) -> Views:
-        """The stored frames of a temporal clip, `[T, ...]`, and the joints of the same frames, `[T, M, V, C]`."""
+    def _read(self, key: Key) -> Source:
+        """The stored frames of a temporal clip, `[T, ...]`, and the joints of the same frames, `[T, M, V, C]`.
+
+        With `InputConfig.whole_tracks` the joints are those of all frames of the sample, and where the clip is among them.
+        """
         row, media = key[2], str(self._media[key[2]])
         info = self._cache.info(media)
         frames = info.frames if self._poses is None else min(info.frames, self._poses.info(media).frames)
@@ -221,23 +227,36 @@ class ClipDataset(Dataset[Clip]):
         clips = clip_indices(
             end - start, info.fps, self._config.clip, num_clips=num_clips, train=self.train, rng=rng, times=times
         )
-        indices = start + clips[self._clip_of(key)]
-        if self._order is not None:
-            indices = self._order(indices, self._generator(key, "order"))
-        read = self._cache.read(media, indices)
-        joints = None if self._poses is None else self._poses.read(media, indices)
+        indices, tracks, at = self._frames_of(key, clips[self._clip_of(key)], start, end)
+        read = self._cache.read(media, tracks if self._poses is None else indices)
+        joints = None if self._poses is None else self._poses.read(media, tracks)
         if not self.train and not _found(read if joints is None else joints):
             cache = self._cache if self._poses is None else self._poses
             if not _found(cache.read(media, np.arange(start, end))):  # else somebody is seen in other frames
                 raise MediaError(f"{media}: no pose found")
-        return read, joints
+        return read, joints, at
 
-    def _view(self, key: Key, read: Views) -> Views:
+    def _frames_of(
+        self, key: Key, chosen: npt.NDArray[np.int64], start: int, end: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Moments | None]:
+        """Frames of the clip, frames whose joints it takes, and where it is among these if they are the whole sample's."""
+        if not self._config.whole_tracks:
+            indices = start + chosen
+            if self._order is not None:
+                indices = self._order(indices, self._generator(key, "order"))
+            return indices, indices, None
+        tracks = np.arange(start, end)
+        at = moments(chosen, len(tracks))
+        if self._order is not None:
+            at = self._order(np.arange(len(tracks)), self._generator(key, "order"))[at]
+        return tracks[at[0]], tracks, at
+
+    def _view(self, key: Key, read: Source) -> Views:
         """The model's input of one view: uint8 `[C, T, H, W]` or float32 `[C, T, V, M]`, and the latter beside the former."""
-        (source, joints), rng = read, self._generator(key, "space")
+        (source, joints, at), rng = read, self._generator(key, "space")
         drawn = draw(rng)
         if source.dtype != np.uint8:
-            return self._joints(source, drawn, rng), None
+            return self._joints(source, drawn, rng, at), None
         if self._boxes is not None:
             left, top, right, bottom = self._boxes[key[2]].tolist()
             if np.isnan(left):
@@ -248,10 +267,13 @@ class ClipDataset(Dataset[Clip]):
         else:
             crops = self.eval.crops
             clip = eval_clip(source, self._config, crop=key[3] % crops, crops=crops)
-        return clip.transpose(3, 0, 1, 2), None if joints is None else self._joints(joints, drawn, rng)
+        return clip.transpose(3, 0, 1, 2), None if joints is None else self._joints(joints, drawn, rng, at)
 
-    def _joints(self, joints: npt.NDArray[Any], drawn: Draw, rng: np.random.Generator) -> npt.NDArray[Any]:
-        return train_joints(joints, self._config, drawn, rng) if self.train else eval_joints(joints, self._config)
+    def _joints(
+        self, joints: npt.NDArray[Any], drawn: Draw, rng: np.random.Generator, at: Moments | None
+    ) -> npt.NDArray[Any]:
+        config = self._config
+        return train_joints(joints, config, drawn, rng, at) if self.train else eval_joints(joints, config, at)
 
 
 def load_each(dataset: ClipDataset, batches: Iterable[Sequence[Key]], workers: int = 0) -> Iterator[Batch]:

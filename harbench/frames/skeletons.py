@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,26 @@ from harbench.frames.transforms import Draw
 from harbench.recipe import InputConfig
 
 Floats = npt.NDArray[np.float32]
+Points = npt.NDArray[np.float64]
+Present = npt.NDArray[np.bool_]
+Moments = npt.NDArray[np.int64]
+"""`[2, T]`: the frames of a clip, and for each the one after it in the sample, by their places in the tracks."""
+
+_FLAT = 1e-6
+"""Square metres: a spine and shoulders that span less than this say not how a body stands."""
+
+
+class Trunk(NamedTuple):
+    """The joints that say how a body stands."""
+
+    base: int
+    """Of the spine."""
+    middle: int
+    """Of the spine."""
+    left: int
+    """Shoulder."""
+    right: int
+    """Shoulder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +53,8 @@ class Layout:
     """Left and right joints that a flip exchanges, 0-based."""
     parents: tuple[int, ...]
     """Of every joint, its neighbour nearer the trunk; the root is its own. Bones and graphs follow from it."""
+    trunk: Trunk | None = None
+    """None where the spine has no joints, or joints have no depth."""
 
 
 LAYOUTS = {
@@ -52,6 +75,7 @@ LAYOUTS = {
         3,
         ((4, 8), (5, 9), (6, 10), (7, 11), (12, 16), (13, 17), (14, 18), (15, 19), (21, 23), (22, 24)),
         (1, 20, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, 20, 22, 7, 24, 11),
+        Trunk(base=0, middle=1, left=4, right=8),
     ),
     33: Layout(
         "MediaPipe-33",
@@ -68,9 +92,12 @@ def check_joints(shape: tuple[int, ...], config: InputConfig) -> None:
     """Refuse what the joints of a data set cannot do, before anything is trained.
 
     Raises:
-        RecipeError: a flip of joints whose left and right are not known, or bones of an unknown tree.
+        RecipeError: a flip of joints whose left and right are not known, bones of an unknown tree, or coordinates of a
+            body whose spine is not known, or known in the image plane only.
     """
-    joints = shape[-2]
+    joints, channels = shape[-2:]
+    if config.center == "spine":
+        _check_trunk(joints, channels)
     if config.features.startswith("bone") and joints not in LAYOUTS:
         raise RecipeError(
             f"input.features: {config.features}, but how {joints} joints are connected is not known; set "
@@ -84,12 +111,39 @@ def check_joints(shape: tuple[int, ...], config: InputConfig) -> None:
         )
 
 
-def train_joints(joints: Floats, config: InputConfig, drawn: Draw, rng: np.random.Generator) -> Floats:
-    """Normalised and augmented clip, float32 `[C, T, V, M]`, from `[T, M, V, C]`: rotated, flipped, then noised."""
+def _check_trunk(joints: int, channels: int) -> None:
+    """Refuse `center: spine` for these joints."""
+    layout = LAYOUTS.get(joints)
+    if layout is None or layout.trunk is None:
+        known = ", ".join(f"{number} ({each.name})" for number, each in LAYOUTS.items() if each.trunk)
+        raise RecipeError(
+            f"input.center: spine, but which of {joints} joints are spine and shoulders in 3D is not known (known: "
+            f"{known}); set input.center=true"
+        )
+    if channels < layout.coordinates:
+        raise RecipeError(
+            f"input.center: spine turns bodies in space, expected x, y, z of every joint; found {channels} channels; set "
+            "input.center=true"
+        )
+
+
+def moments(chosen: npt.NDArray[np.int64], frames: int) -> Moments:
+    """`chosen` frames `[T]` of a sample of so many, and those after them; the last one is its own."""
+    return np.stack([chosen, np.minimum(chosen + 1, frames - 1)])
+
+
+def train_joints(
+    joints: Floats, config: InputConfig, drawn: Draw, rng: np.random.Generator, at: Moments | None = None
+) -> Floats:
+    """Normalised and augmented clip, float32 `[C, T, V, M]`: rotated, flipped, then noised.
+
+    `joints` are `[T, M, V, C]` of the clip; with `at` (for `InputConfig.whole_tracks`) those of the whole sample, of
+    which the clip is taken last.
+    """
     bodies = _bodies(joints, config)
-    points, present = _split(bodies)
+    points, present = _stood(bodies, config)
     centre, size = _frame_of(points, present, config.center)
-    points = _rotate(points - centre, config.augment.rotate * (2 * drawn.angle - 1))
+    points = _rotate(points - centre, config.augment.rotate * (2 * drawn.angle - 1), upright=config.center == "spine")
     confidence = bodies[..., points.shape[-1] :]
     if drawn.flip < config.augment.flip:
         order = _flipped(points.shape[2])
@@ -98,17 +152,17 @@ def train_joints(joints: Floats, config: InputConfig, drawn: Draw, rng: np.rando
     points = points / size
     if config.augment.noise > 0:
         points += rng.normal(0, config.augment.noise, points.shape)
-    return _join(points if config.center else points + centre, present, confidence, config.features)
+    return _join(points if config.center else points + centre, present, confidence, config.features, at)
 
 
-def eval_joints(joints: Floats, config: InputConfig) -> Floats:
-    """Normalised clip, float32 `[C, T, V, M]`, from `[T, M, V, C]`."""
+def eval_joints(joints: Floats, config: InputConfig, at: Moments | None = None) -> Floats:
+    """Normalised clip, float32 `[C, T, V, M]`, from joints and `at` as in training."""
     bodies = _bodies(joints, config)
-    points, present = _split(bodies)
+    points, present = _stood(bodies, config)
     if config.center:
-        centre, size = _frame_of(points, present, True)
+        centre, size = _frame_of(points, present, config.center)
         points = (points - centre) / size
-    return _join(points, present, bodies[..., points.shape[-1] :], config.features)
+    return _join(points, present, bodies[..., points.shape[-1] :], config.features, at)
 
 
 def resize_tracks(joints: Floats, length: int) -> Floats:
@@ -129,13 +183,13 @@ def resize_tracks(joints: Floats, length: int) -> Floats:
 
 
 @cache
-def _spline(frames: int, length: int) -> npt.NDArray[np.float64]:
+def _spline(frames: int, length: int) -> Points:
     """Matrix `[length, frames]` of `zoom`, which is linear in the values: computed once, applied to all tracks."""
-    weights: npt.NDArray[np.float64] = scipy.ndimage.zoom(np.eye(frames), (length / frames, 1), order=3)
+    weights: Points = scipy.ndimage.zoom(np.eye(frames), (length / frames, 1), order=3)
     return weights
 
 
-def _bridged(joints: Floats, present: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+def _bridged(joints: Floats, present: Present) -> Points:
     """Tracks with straight lines over gaps, held before the first and after the last sight."""
     tracks = np.where(present, joints, 0).astype(np.float64)
     time = np.arange(len(tracks))
@@ -166,7 +220,36 @@ def _choose(joints: Floats, bodies: int) -> Floats:
     return joints[:, np.sort(np.argsort(-motion, kind="stable")[:bodies])]
 
 
-def _split(joints: Floats) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+def _stood(joints: Floats, config: InputConfig) -> tuple[Points, Present]:
+    """As `_split`; for `center: spine` in the coordinates of the body."""
+    points, present = _split(joints)
+    trunk = LAYOUTS[joints.shape[-2]].trunk if config.center == "spine" else None
+    return (points if trunk is None else _stand(points, present, trunk)), present
+
+
+def _stand(points: Points, present: Present, trunk: Trunk) -> Points:
+    """Points seen from a body: its middle spine is the origin, its spine on z, its shoulders in the x-z plane, right +x.
+
+    As PreNormalize3D of pyskl, after 2s-AGCN: the body is the one seen in the most frames, and it is seen in the first of
+    them; lengths stay metres. There the shoulders end on x itself, which tilts the spine by as much as they are no right
+    angle to it and by an amount that depends on where the camera stood; here the spine stays, and nothing does.
+    Without a frame that shows a trunk the points stay where they are.
+    """
+    spine = points[:, :, trunk.middle] - points[:, :, trunk.base]
+    shoulders = points[:, :, trunk.right] - points[:, :, trunk.left]
+    normals = np.cross(spine, shoulders)
+    seen = present[:, :, list(trunk), 0].all(axis=2) & (np.linalg.norm(normals, axis=2) > _FLAT)
+    if not seen.any():
+        return points
+    body = seen.sum(axis=0).argmax()
+    first = seen[:, body].argmax(), body
+    z, y = (vector[first] / np.linalg.norm(vector[first]) for vector in (spine, normals))
+    turn = np.stack([np.cross(y, z), y, z], axis=1)
+    stood: Points = np.where(present, (points - points[(*first, trunk.middle)]) @ turn, 0)
+    return stood
+
+
+def _split(joints: Floats) -> tuple[Points, Present]:
     """Coordinates `[T, M, V, 2 or 3]` with zeros for absent joints, and who is present `[T, M, V, 1]`."""
     channels, layout = joints.shape[-1], LAYOUTS.get(joints.shape[-2])
     coordinates = min(channels, layout.coordinates if layout else 3)
@@ -177,27 +260,25 @@ def _split(joints: Floats) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool
     return np.where(present, points, 0), present
 
 
-def _frame_of(
-    points: npt.NDArray[np.float64], present: npt.NDArray[np.bool_], scale: bool
-) -> tuple[npt.NDArray[np.float64], float]:
-    """Centre and size of a clip, from all its present joints.
+def _frame_of(points: Points, present: Present, center: bool | Literal["spine"]) -> tuple[Points, float]:
+    """Centre and size of a clip, from all its present joints; where a body has given its own, the origin and 1.
 
     The centre is their mean over frames, bodies and joints. The size is the root mean square distance of a joint from
     the mean joint of its own body in its own frame, so that neither travelling nor a second person makes a body larger.
     One centre and one size per clip keep both: where a body goes, and where two bodies stand.
     """
-    if not present.any():
+    if center == "spine" or not present.any():
         return np.zeros(points.shape[-1]), 1.0
     centre = points.sum(axis=(0, 1, 2)) / present.sum()
     middle = points.sum(axis=2, keepdims=True) / np.maximum(present.sum(axis=2, keepdims=True), 1)
     size = float(np.sqrt(np.square(points - middle).sum(where=present) / present.sum()))
-    return centre, size if scale and size > 0 else 1.0
+    return centre, size if center and size > 0 else 1.0
 
 
-def _rotate(points: npt.NDArray[np.float64], degrees: float) -> npt.NDArray[np.float64]:
-    """In the image plane (2D), or about the vertical axis y (3D)."""
+def _rotate(points: Points, degrees: float, *, upright: bool) -> Points:
+    """In the image plane (2D), or about the vertical axis (3D): y of a camera, z of an upright body."""
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    turned, other = points.copy(), 1 if points.shape[-1] == 2 else 2
+    turned, other = points.copy(), 1 if upright or points.shape[-1] == 2 else 2
     turned[..., 0] = cosine * points[..., 0] - sine * points[..., other]
     turned[..., other] = sine * points[..., 0] + cosine * points[..., other]
     return turned
@@ -211,17 +292,19 @@ def _flipped(joints: int) -> npt.NDArray[np.int64]:
     return order
 
 
-def _join(points: npt.NDArray[np.float64], present: npt.NDArray[np.bool_], confidence: Floats, features: str) -> Floats:
-    """`[C, T, V, M]` of these features, with zeros where a joint that they need is absent.
+def _join(points: Points, present: Present, confidence: Floats, features: str, at: Moments | None) -> Floats:
+    """`[C, T, V, M]` of these features at these moments, with zeros where a joint that they need is absent.
 
-    The streams of 2s-AGCN (Shi et al., CVPR 2019): a bone is a joint less its parent, motion the next frame less this
-    one, so the last frame has none. A confidence stays that of the joint.
+    The streams of 2s-AGCN (Shi et al., CVPR 2019): a bone is a joint less its parent, motion the next frame of the sample
+    less this one, so its last frame has none. A confidence stays that of the joint.
     """
+    now, after = moments(np.arange(len(points)), len(points)) if at is None else at
     if features.startswith("bone"):
         parents = list(LAYOUTS[points.shape[2]].parents)
         points, present = points - points[:, :, parents], present & present[:, :, parents]
     if features.endswith("motion"):
-        after = np.minimum(np.arange(len(points)) + 1, len(points) - 1)
-        points, present = points[after] - points, present & present[after]
-    joined = np.where(present, np.concatenate([points, confidence], axis=-1), 0)
+        points, present = points[after] - points[now], present[after] & present[now]
+    else:
+        points, present = points[now], present[now]
+    joined = np.where(present, np.concatenate([points, confidence[now]], axis=-1), 0)
     return np.ascontiguousarray(joined.transpose(3, 0, 2, 1), dtype=np.float32)

@@ -175,10 +175,18 @@ class InputConfig(Part):
     """Beside the pictures the joints of the same frames, from the data set's pose cache, as the model's second input."""
     bodies: Positive = 1
     """Poses only: M, bodies kept."""
-    center: bool = True
-    """Poses only: subtract the mean joint and divide by the body's size, per clip."""
+    center: bool | Literal["spine"] = True
+    """Poses only: subtract the mean joint and divide by the body's size, per clip. `spine` (3D, as pyskl): the middle of
+    the spine in the sample's first frame becomes the origin, and the body stands upright and faces one way there."""
     features: Literal["joint", "bone", "joint_motion", "bone_motion"] = "joint"
-    """Poses only: joints, vectors to them from their neighbour nearer the trunk, or differences of either in time."""
+    """Poses only: joints, vectors to them from their neighbour nearer the trunk, or differences of either in time, from
+    one frame of the sample to the next, however far apart those of a clip are."""
+
+    @property
+    def whole_tracks(self) -> bool:
+        """Poses only: whether a frame's values need frames beside those of the clip."""
+        resized = self.clip.whole is not None and self.clip.whole.draw == "resize"  # the clip is the whole sample
+        return not resized and (self.center == "spine" or self.features.endswith("motion"))
 
     @model_validator(mode="after")
     def _crop_fits(self) -> InputConfig:
@@ -189,7 +197,7 @@ class InputConfig(Part):
 
     @model_validator(mode="after")
     def _joints_fit_pictures(self) -> InputConfig:
-        if self.with_pose and not self.center:
+        if self.with_pose and self.center is not True:
             raise ValueError("with_pose needs center: true, which is the same wherever a picture is cropped")
         if self.with_pose and self.augment.rotate:
             raise ValueError("with_pose: augment.rotate turns joints, and the picture beside them would stand")

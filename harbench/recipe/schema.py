@@ -117,6 +117,10 @@ class Recipe(Part):
             raise ValueError("train.cutmix cuts images, and data.cache.stream is pose")
         if self.eval.crops > 1 and self.data.cache.stream == "pose":
             raise ValueError(f"eval.crops: {self.eval.crops} places of a picture, and data.cache.stream is pose")
+        if self.input.whole_tracks and self.data.cache.stream != "pose" and not self.input.with_pose:
+            raise ValueError(
+                f"input.center: spine and motion among input.features are of joints, not of {self.data.cache.stream}"
+            )
         if self.input.with_pose and self.data.cache.stream != "rgb":
             raise ValueError(f"input.with_pose puts joints beside pictures, not {self.data.cache.stream}")
         if self.input.with_pose and (self.train.mixup or self.train.cutmix):

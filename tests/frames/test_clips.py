@@ -175,6 +175,53 @@ def test_poses() -> None:
         ClipDataset(samples(2), unknown, config(), seed=0, train=True)
 
 
+def walk(frames: int) -> npt.NDArray[np.float32]:
+    """A body `[T, 1, 25, 3]` that goes faster and faster along x, its joints at random around it."""
+    joints = np.random.default_rng(0).normal(size=(1, 1, 25, 3)).repeat(frames, axis=0)
+    joints[..., 0] += np.arange(frames)[:, None, None] ** 2
+    return joints.astype(np.float32)
+
+
+def walked(frames: int, clip: Any, view: int = 0, order: Any = None, **options: Any) -> npt.NDArray[np.float32]:
+    """An evaluation view, `[C, T, V, M]`."""
+    cache = MemoryCache({"a/s0.avi": walk(frames)})
+    data = ClipDataset(
+        samples(1), cache, config(clip, **options), seed=0, train=False, eval=EvalConfig(clips=3, crops=1)
+    )
+    return (data if order is None else data.reordered(order))[0, 0, 0, view].frames.numpy()
+
+
+SPREAD = {"segments": {"n": 4, "distinct": True}}
+
+
+def test_motion_is_taken_before_the_clip() -> None:
+    for view in range(3):
+        places = walked(13, SPREAD, view, center=False)[0, :, 0, 0] - walk(1)[0, 0, 0, 0]
+        steps = walked(13, SPREAD, view, center=False, features="joint_motion")
+        at = np.sqrt(np.abs(places)).round()
+        np.testing.assert_allclose(steps[0, :, 0, 0], np.where(at < 12, 2 * at + 1, 0), atol=1e-3)
+        assert not steps[1:].any()
+    looped = walked(3, {"segments": {"n": 5, "distinct": True}}, center=False, features="joint_motion")
+    np.testing.assert_allclose(looped[0, :, 0, 0], [1, 3, 0, 1, 3], atol=1e-5)
+
+
+def test_motion_of_reordered_frames_is_that_of_their_new_order() -> None:
+    options = {"center": False, "features": "joint_motion"}
+    backwards = walked(13, SPREAD, order=lambda indices, rng: indices[::-1].copy(), **options)
+    assert (backwards[0, :3] < 0).all()
+    frozen = walked(13, SPREAD, order=lambda indices, rng: np.full_like(indices, indices[len(indices) // 2]), **options)
+    assert not frozen.any()
+
+
+def test_a_body_is_stood_up_by_the_first_frame_of_the_sample_not_of_the_clip() -> None:
+    dense = {"dense": {"num_frames": 3, "stride": 1}}
+    first, last = (walked(9, dense, view, center="spine") for view in (0, 2))
+    np.testing.assert_allclose(first[:, 0, 1, 0], 0, atol=1e-5)
+    for view, frames in ((first, (0, 1, 2)), (last, (6, 7, 8))):
+        away = np.linalg.norm(view[:, :, 1, 0], axis=0)
+        np.testing.assert_allclose(away, np.square(frames), atol=1e-4)
+
+
 # -------------------------------------------------------------------------------------------------------------- loader
 def loaded(data: ClipDataset, keys: Iterable[Any], size: int, workers: int = 0) -> Iterator[Batch]:
     """Batches of consecutive keys; a batch ends with its epoch."""

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from harbench.errors import RecipeError
-from harbench.frames.skeletons import LAYOUTS, Layout, check_joints, eval_joints, resize_tracks, train_joints
+from harbench.frames.skeletons import LAYOUTS, Layout, check_joints, eval_joints, moments, resize_tracks, train_joints
 from harbench.frames.transforms import Draw
 from harbench.recipe import AugmentConfig, ClipConfig, InputConfig, Whole
 
@@ -17,7 +20,7 @@ STILL = Draw(*[0.5] * 10)
 RNG = np.random.default_rng
 
 
-def config(bodies: int = 1, center: bool = True, **augment: Any) -> InputConfig:
+def config(bodies: int = 1, center: bool | str = True, **augment: Any) -> InputConfig:
     document = {"clip": {"uniform": {}}, "bodies": bodies, "center": center, "augment": {"flip": 0, **augment}}
     return InputConfig.model_validate(document)
 
@@ -198,3 +201,128 @@ def test_bones_of_an_unknown_tree_are_refused() -> None:
     config = InputConfig(clip=ClipConfig(whole=Whole(num_frames=4)), features="bone", augment=AugmentConfig(flip=0))
     with pytest.raises(RecipeError, match="how 9 joints are connected is not known"):
         check_joints((4, 1, 9, 2), config)
+
+
+# ------------------------------------------------------------------------------------------------ center: spine
+BASE, MIDDLE, LEFT, RIGHT = 0, 1, 4, 8
+"""Kinect v2: base and middle of the spine, left and right shoulder."""
+
+
+def pair(seed: int = 0) -> np.ndarray:
+    """Two bodies of 9 frames, metres from the camera; the second is there for the last three, the first but for one."""
+    bodies = RNG(seed).normal(size=(9, 2, 25, 3)).astype(np.float32) + np.float32([0.5, 0.2, 3])
+    bodies[0, 0], bodies[:6, 1] = 0, 0
+    return bodies
+
+
+def onto(vector: np.ndarray, target: np.ndarray) -> Rotation:
+    """The smallest rotation of one direction onto another."""
+    axis = np.cross(vector, target)
+    angle = np.arctan2(np.linalg.norm(axis), vector @ target)
+    return Rotation.from_rotvec(axis / np.linalg.norm(axis) * angle)
+
+
+def stood(bodies: np.ndarray) -> np.ndarray:
+    """`pair` by two rotations: the spine of frame 1 onto z, then about z until the shoulders point along x."""
+    moved = bodies.astype(np.float64) - bodies[1, 0, MIDDLE]
+    lift = onto(-moved[1, 0, BASE], np.array([0, 0, 1.0]))
+    across = lift.apply(moved[1, 0, RIGHT] - moved[1, 0, LEFT])
+    turned = Rotation.from_euler("z", -np.arctan2(across[1], across[0])) * lift
+    there = (bodies != 0).any(axis=-1, keepdims=True)
+    return np.where(there, turned.apply(moved.reshape(-1, 3)).reshape(moved.shape), 0)
+
+
+def tracks(out: np.ndarray) -> np.ndarray:
+    """`[C, T, V, M]` as `[T, M, V, C]`."""
+    return out.transpose(1, 3, 2, 0)
+
+
+def test_a_body_is_stood_up_by_the_first_frame_in_which_it_is_seen() -> None:
+    bodies = pair()
+    out = tracks(eval_joints(bodies, config(bodies=2, center="spine")))
+    np.testing.assert_allclose(out, stood(bodies), atol=1e-5)
+    first = out[1, 0]
+    np.testing.assert_allclose(first[MIDDLE], 0)
+    np.testing.assert_allclose(first[BASE, :2], 0, atol=1e-6)
+    assert first[BASE, 2] < 0 < (first[RIGHT] - first[LEFT])[0]
+    assert (first[RIGHT] - first[LEFT])[1] == pytest.approx(0, abs=1e-6)
+    assert not out[:6, 1].any() and not out[0].any(), "who is absent stays zeros"
+    for frame in (1, 8):  # also from one body to the other
+        before, after = (each[frame].reshape(-1, 3)[:, None] - each[frame].reshape(-1, 3) for each in (bodies, out))
+        there = (bodies[frame].reshape(-1, 3) != 0).any(axis=-1)
+        lengths = [np.linalg.norm(each, axis=-1)[there][:, there] for each in (before, after)]
+        np.testing.assert_allclose(lengths[1], lengths[0], atol=1e-5)
+
+
+def test_with_shoulders_square_to_the_spine_it_is_pyskls() -> None:
+    bodies = pair()
+    spine = bodies[1, 0, MIDDLE] - bodies[1, 0, BASE]
+    across = bodies[1, 0, RIGHT] - bodies[1, 0, LEFT]
+    bodies[1, 0, RIGHT] -= across @ spine / (spine @ spine) * spine
+    moved = bodies[1:, 0].astype(np.float64) - bodies[1, 0, MIDDLE]
+    for joints, axis in (((BASE, MIDDLE), [0, 0, 1.0]), ((LEFT, RIGHT), [1.0, 0, 0])):
+        start, end = moved[0, joints[0]], moved[0, joints[1]]
+        moved = onto(end - start, np.array(axis)).apply(moved.reshape(-1, 3)).reshape(moved.shape)
+    out = tracks(eval_joints(bodies, config(bodies=2, center="spine")))
+    np.testing.assert_allclose(out[1:, 0], moved, atol=1e-5)
+
+
+@given(st.integers(0, 9), st.integers(0, 2**32 - 1))
+def test_where_the_camera_stood_changes_nothing(seed: int, camera: int) -> None:
+    bodies, rng = pair(seed), RNG(camera)
+    moved = Rotation.random(random_state=rng).apply(bodies.reshape(-1, 3)).reshape(bodies.shape) + rng.normal(size=3)
+    moved = np.where(bodies.any(axis=-1, keepdims=True), moved, 0).astype(np.float32)
+    for features in ("joint", "bone_motion"):
+        asked = config(bodies=2, center="spine").model_copy(update={"features": features})
+        np.testing.assert_allclose(eval_joints(moved, asked), eval_joints(bodies, asked), atol=1e-4)
+
+
+def test_who_stands_is_left_standing() -> None:
+    asked = config(center="spine")
+    once = eval_joints(pair()[1:, :1], asked)
+    np.testing.assert_allclose(eval_joints(tracks(once) + 5, asked), once, atol=1e-5)
+
+
+def test_the_body_seen_longest_is_the_one_that_stands() -> None:
+    bodies = pair()
+    np.testing.assert_allclose(
+        eval_joints(bodies[:, ::-1], config(bodies=2, center="spine"))[..., ::-1],
+        eval_joints(bodies, config(bodies=2, center="spine")),
+        atol=1e-6,
+    )
+
+
+def test_without_a_trunk_bodies_stay_where_they_are() -> None:
+    bodies = pair()
+    bodies[:, :, LEFT] = 0
+    np.testing.assert_array_equal(tracks(eval_joints(bodies, config(bodies=2, center="spine"))), bodies)
+    assert not eval_joints(np.zeros_like(bodies), config(bodies=2, center="spine")).any()
+
+
+def test_an_upright_body_is_flipped_from_side_to_side_and_turned_about_its_spine() -> None:
+    bodies, draw = pair(), replace(STILL, angle=1.0)
+    out = eval_joints(bodies, config(bodies=2, center="spine"))
+    turned = train_joints(bodies, config(bodies=2, center="spine", rotate=90), draw, RNG(0))
+    np.testing.assert_allclose(turned, np.stack([-out[1], out[0], out[2]]), atol=1e-6)
+    flipped = train_joints(bodies, config(bodies=2, center="spine", flip=1), draw, RNG(0))
+    np.testing.assert_allclose(flipped[:, :, LEFT], out[:, :, RIGHT] * np.float32([-1, 1, 1])[:, None, None], atol=1e-6)
+
+
+def test_a_spine_that_is_not_there_is_refused() -> None:
+    for shape in ((9, 1, 17, 3), (9, 1, 33, 3), (9, 1, 20, 3)):
+        with pytest.raises(RecipeError, match=r"spine, but which of .*known: 25 \(NTU-25\)\); set input.center=true"):
+            check_joints(shape, config(center="spine"))
+    with pytest.raises(RecipeError, match="expected x, y, z of every joint; found 2 channels"):
+        check_joints((9, 1, 25, 2), config(center="spine"))
+    check_joints((9, 2, 25, 3), config(center="spine"))
+
+
+@pytest.mark.parametrize("features", ["joint_motion", "bone_motion"])
+def test_motion_is_that_of_neighbouring_frames_however_far_those_of_the_clip_are(features: str) -> None:
+    bodies = pair()[1:]
+    asked = config(bodies=2, center="spine").model_copy(update={"features": features})
+    whole, chosen = eval_joints(bodies, asked), np.array([0, 3, 3, 7])
+    at = moments(chosen, len(bodies))
+    np.testing.assert_array_equal(eval_joints(bodies, asked, at), whole[:, chosen])
+    np.testing.assert_array_equal(train_joints(bodies, asked, STILL, RNG(0), at), whole[:, chosen])
+    assert whole[:, 3].any() and not whole[:, 7].any()
