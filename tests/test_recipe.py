@@ -78,6 +78,9 @@ def test_ten_mistakes_get_ten_lines(tmp_path: Path) -> None:
         ({"eval": {"crops": 3}, "data": {"dataset": "ucf101", "cache": {"stream": "pose"}}}, "crops: 3 places"),
         ({"train": {"cutmix": 1.0}, "data": {"dataset": "ucf101", "cache": {"stream": "pose"}}}, "cutmix"),
         ({"input": {**GOOD["input"], "with_pose": True}, "train": {"mixup": 0.2}}, "joints cannot be blended"),
+        ({"input": {**GOOD["input"], "center": "spine"}}, "are of joints, not of rgb"),
+        ({"input": {**GOOD["input"], "features": "joint_motion"}}, "are of joints, not of rgb"),
+        ({"input": {**GOOD["input"], "center": "spine", "with_pose": True}}, "with_pose needs center: true"),
         (
             {
                 "input": {**GOOD["input"], "with_pose": True},
@@ -228,6 +231,15 @@ def test_what_recipes_expect_is_published_or_called_harbenchs_own() -> None:
             if not quoted and not item.source.startswith("harbench's own measurement"):
                 unknown.append(f"{recipe.name}: {wanted}")
     assert not unknown
+
+
+def test_what_is_held_to_pyskls_numbers_sees_joints_as_pyskl_does() -> None:
+    streams = [path for path in SHIPPED if path.stem.startswith("stgcn") and "_ntu60" in path.stem]
+    assert len(streams) == 6
+    for recipe in (read_recipe(str(path), home=Path("nowhere")) for path in streams):
+        clip = recipe.input.clip
+        assert (recipe.input.center, clip.frames_per_clip, clip.short) == ("spine", 100, "loop")
+        assert clip.segments and clip.segments.distinct
 
 
 # ---------------------------------------------------------------------------------------------- recipes upon recipes
