@@ -28,7 +28,10 @@ class OptimizerConfig(Part):
     lr_scale: Mapping[str, Factor] = Field(default_factory=dict)
     """Prefix of parameter names -> factor of the rate, e.g. `{backbone: 0.1}`; the longest matching prefix holds."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Factor of the rate from each layer to the one before it (BEiT, arXiv:2106.08254); 1: the same rate everywhere."""
+    """Factor of the rate from each layer, in most networks a block, to the one before it; the head's is 1.
+
+    As in BEiT (arXiv:2106.08254); 1: the same rate everywhere.
+    """
 
     @model_validator(mode="after")
     def _nesterov_has_momentum(self) -> OptimizerConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import nn
@@ -12,6 +12,7 @@ from harbench.errors import RunError
 from harbench.recipe import OptimizerConfig, ScheduleConfig
 
 _START, _PLATEAU_THRESHOLD = 1 / 25, 1e-4
+_CHAIN = (nn.Sequential, nn.ModuleList)
 
 
 def learning_rate(
@@ -99,24 +100,74 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def rate_scales(model: nn.Module, config: OptimizerConfig) -> dict[str, float]:
-    """Parameter name -> factor of the rate."""
-    names = [name for name, _ in model.named_parameters()]
-    check_prefixes(config.lr_scale, names, "train.optimizer.lr_scale")
-    layers = list(dict.fromkeys(_layer(name) for name in names))
-    depth = {layer: len(layers) - 1 - index for index, layer in enumerate(layers)}
+    """Parameter name -> factor of the rate: that of the longest prefix in `lr_scale`, times the layer's.
+
+    A layer has `layer_decay` to the number of layers after it, as in BEiT (Bao et al., arXiv:2106.08254): see `layers`.
+    """
+    numbers = layers(model)
+    check_prefixes(config.lr_scale, list(numbers), "train.optimizer.lr_scale")
+    top = max(numbers.values(), default=0)
     scales = {}
-    for name in names:
+    for name, number in numbers.items():
         prefixes = [prefix for prefix in config.lr_scale if under(name, prefix)]
         given = config.lr_scale[max(prefixes, key=len)] if prefixes else 1.0
-        scales[name] = given * config.layer_decay ** depth[_layer(name)]
+        scales[name] = given * config.layer_decay ** (top - number)
     return scales
 
 
-def _layer(name: str) -> str:
-    """The layer of a parameter: its name up to the first number (`layer2.0`, `blocks.3`), else the module that has it."""
-    parts = name.split(".")
-    first = next((index for index, part in enumerate(parts) if part.isdigit()), len(parts) - 2)
-    return ".".join(parts[: first + 1])
+def layers(model: nn.Module) -> dict[str, int]:
+    """Parameter name -> number of its layer, 0 at the input, in the order in which the model registers them.
+
+    In a network of blocks, as in BEiT, everything before the first block is one layer (patches, positions, stem), each
+    block is one, and everything after the last is one with the head; what stands between two blocks belongs to the
+    first, as patch merging does in SimMIM (arXiv:2111.09886). Without blocks, every module with a weight matrix or
+    kernel is a layer together with the norms after it. Parallel branches count one after the other.
+    """
+    parameters = dict(model.named_parameters())
+    names = list(parameters)
+    starts = _blocks(model)
+    if starts:
+        end = max(index for index, name in enumerate(names) if under(name, starts[-1])) + 1
+        starts += names[end : end + 1]
+    else:
+        weighty = (name.rpartition(".")[0] for name, parameter in parameters.items() if parameter.ndim >= 2)
+        starts = list(dict.fromkeys(weighty))[1:]
+    numbers, number = {}, 0
+    for name in names:
+        if number < len(starts) and under(name, starts[number]):
+            number += 1
+        numbers[name] = number
+    return numbers
+
+
+def _blocks(module: nn.Module, name: str = "") -> list[str]:
+    """The names of the repeated blocks in a module: of two or more members of a chain that are made of modules.
+
+    Of chains in a chain only the innermost count, which leaves out what joins two stages; so do blocks in a member,
+    which is then a stage or a whole backbone. A member alone may be anything: a squeeze-and-excitation in a block.
+    """
+    members = _members(module, name) if isinstance(module, _CHAIN) else list(_children(module, name))
+    inner = [block for path, member in members for block in _blocks(member, path)]
+    if inner or not isinstance(module, _CHAIN):
+        return inner
+    made = [path for path, member in members if any(_children(member, path))]
+    innermost = max((path.count(".") for path in made), default=0)
+    return [path for path in made if path.count(".") == innermost] if len(made) > 1 else []
+
+
+def _members(chain: nn.Module, name: str) -> list[tuple[str, nn.Module]]:
+    """The members of a chain, and of the chains in it."""
+    found = []
+    for path, child in _children(chain, name):
+        found += _members(child, path) if isinstance(child, _CHAIN) else [(path, child)]
+    return found
+
+
+def _children(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
+    """The modules with parameters that a module is made of, by their full names."""
+    for key, child in module.named_children():
+        if any(True for _ in child.parameters()):
+            yield f"{name}.{key}".lstrip("."), child
 
 
 def under(name: str, prefix: str) -> bool:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from harbench.models.find import find_model
 from harbench.recipe import OptimizerConfig, ScheduleConfig
-from harbench.training.optim import build_optimizer, learning_rate, plateaus, rate_scales, set_rate
+from harbench.training.optim import build_optimizer, layers, learning_rate, plateaus, rate_scales, set_rate, under
 
 
 def rate(step: int, **schedule: object) -> float:
@@ -89,6 +90,56 @@ class Layered(nn.Module):
 def test_layers_are_counted_from_the_head() -> None:
     scales = rate_scales(Layered(), OptimizerConfig(layer_decay=0.5))
     assert [scales[f"{name}.bias"] for name in ("stem", "blocks.0", "blocks.1", "head")] == [0.125, 0.25, 0.5, 1.0]
+
+
+# Prefix of parameter names -> layers between it and the head, counted by hand; BEiT's `get_num_layer_for_vit` for the
+# transformers, SimMIM's `get_swin_layer` for the place of a patch merging.
+LAYERS_AFTER = {
+    "mvit_v2_s": {"conv_proj": 17, "pos_encoding": 17, "norm": 0, "head": 0}
+    | {f"blocks.{number}": 16 - number for number in range(16)},
+    "swin3d_t": {"patch_embed": 13, "features.1": 11, "features.3": 9, "features.5": 3, "norm": 0, "head": 0}
+    | {"features.0.0": 12, "features.0.1": 11, "features.2.0": 10, "features.2.1": 9}
+    | {f"features.4.{number}": 8 - number for number in range(6)}
+    | {"features.6.0": 2, "features.6.1": 1},
+    "timm_image": {f"net.{name}": 13 for name in ("cls_token", "pos_embed", "patch_embed")}
+    | {f"net.blocks.{number}": 12 - number for number in range(12)}
+    | {"net.norm": 0, "net.head": 0},
+    "r3d_18": {"stem": 9, "fc": 0}
+    | {f"layer{stage}.{number}": 10 - 2 * stage - number for stage in range(1, 5) for number in range(2)},
+    "resnet50": {"net.conv1": 17, "net.bn1": 17, "net.fc": 0}
+    | {f"net.layer1.{number}": 16 - number for number in range(3)}
+    | {f"net.layer2.{number}": 13 - number for number in range(4)}
+    | {f"net.layer3.{number}": 9 - number for number in range(6)}
+    | {f"net.layer4.{number}": 3 - number for number in range(3)},
+    "mobilenet_v3_large": {"net.features.0": 16, "net.features.16": 0, "net.classifier": 0}  # squeeze-and-excitation
+    | {f"net.features.{number}": 16 - number for number in range(1, 16)},
+    "small_cnn": {"net.0": 4, "net.1": 4, "net.3": 3, "net.4": 3, "net.6": 2, "net.7": 2, "net.9": 1, "net.10": 1}
+    | {"net.14": 0},
+}
+
+
+@pytest.mark.parametrize("name", LAYERS_AFTER)
+def test_layer_decay_is_beits(name: str) -> None:
+    args = {"architecture": "vit_tiny_patch16_224"} if name == "timm_image" else {}
+    with torch.device("meta"):
+        model = find_model(name)(5, **args)
+    scales = rate_scales(model, OptimizerConfig(layer_decay=0.5))
+    expected = LAYERS_AFTER[name]
+    for parameter, scale in scales.items():
+        (after,) = (after for prefix, after in expected.items() if under(parameter, prefix))
+        assert scale == 0.5**after, parameter
+
+
+def test_blocks_are_found_in_stages_and_in_a_wrapped_backbone() -> None:
+    def block() -> nn.Module:
+        return nn.TransformerEncoderLayer(4, 1, 4)
+
+    stages = nn.ModuleList(nn.ModuleDict({"blocks": nn.Sequential(block(), block())}) for _ in range(2))
+    backbone = nn.ModuleDict({"stem": nn.Linear(2, 4), "stages": stages, "norm": nn.LayerNorm(4)})
+    numbers = layers(nn.Sequential(backbone, nn.Linear(4, 2)))
+    paths = ("0.stem", "0.stages.0.blocks.0", "0.stages.0.blocks.1", "0.stages.1.blocks.0", "0.stages.1.blocks.1")
+    for name, number in numbers.items():
+        assert number == next((at for at, path in enumerate(paths) if under(name, path)), 5), name
 
 
 def test_the_longest_prefix_holds_and_groups_carry_their_factor() -> None:
