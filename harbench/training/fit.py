@@ -23,7 +23,7 @@ from harbench.recipe import TrainConfig
 from harbench.records import EpochStats, Track, silent
 from harbench.training.checkpoint import INEXACT, Progress, note_deviation, resume, save_state
 from harbench.training.exact import deterministic, interruptible
-from harbench.training.job import Job, TrainData, batches_from
+from harbench.training.job import Job, TrainData, batches_from, check_sync
 from harbench.training.modes import freezable, set_modes, weights_of
 from harbench.training.optim import build_optimizer
 from harbench.training.step import take_step
@@ -57,12 +57,14 @@ def fit(
     `refit` is the caller's: `fit` a new model on all samples with `epochs` set to `chosen_epochs(stats)`.
 
     Raises:
-        RunError: the loss is not finite, memory ran out, or state.pt is damaged or belongs to another training.
+        RunError: the loss is not finite, memory ran out, a batch is too small for its devices or for batch norm, or
+            state.pt is damaged or belongs to another training.
         KeyboardInterrupt: Ctrl-C, after the current step was finished and state.pt written.
     """
     if config.selection != "last" and data.val is None:
         raise RunError(f"train.selection: {config.selection} needs samples to select on; set data.validation")
     job = _job(model, data, config, device, seed, run_dir)
+    check_sync(job)
     progress = resume(run_dir, job.parts, job.plan, device)
     if progress is None:
         if ranks.rank() == 0:

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from harbench.errors import RunError
 from harbench.evaluation import ranks
 from harbench.frames.clips import Batch, ClipDataset, Key, load_each, training_keys
 from harbench.recipe import TrainConfig
 from harbench.training.checkpoint import Stateful
-from harbench.training.mixing import cut
+from harbench.training.mixing import micro_parts, shares
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,58 @@ def batch_size(job: Job, step: int) -> int:
     return job.clips - (job.steps_per_epoch - 1) * job.config.batch_size if last else job.config.batch_size
 
 
+def forward_parts(job: Job, step: int) -> list[slice]:
+    """The slices of this rank's share of a step's batch, each one forward pass; none for a rank without samples.
+
+    With `bn: sync` every rank has as many, as each forward pass waits for all ranks: each rank works this out alike.
+    """
+    return _parts(job, batch_size(job, step))[ranks.rank()]
+
+
+def check_sync(job: Job) -> None:
+    """Raise RunError where `bn: sync` would wait for a rank that has no samples left in a batch."""
+    count = ranks.size()
+    if job.config.bn != "sync" or count == 1 or not job.config.epochs:
+        return
+    for step in (0, job.steps_per_epoch - 1):
+        size = batch_size(job, step)
+        if all(part.start < part.stop for parts in _parts(job, size) for part in parts):
+            continue
+        most = -(-size // job.grain)
+        if most >= count:
+            ways = f"--set train.micro_batch={2 * job.grain}"
+        else:
+            ways = (
+                f"--devices {most}, or a train.batch_size that leaves at least {count * job.grain} of the {job.clips} "
+                "clips of an epoch for its last batch"
+            )
+        raise RunError(
+            f"train.bn: sync needs samples on each of the {count} devices in every forward pass, and a batch of {size} in "
+            f"parts of {job.config.micro_batch or 'any size'} has none for some of them. Say {ways}"
+        )
+
+
+def _parts(job: Job, size: int) -> list[list[slice]]:
+    """Every rank's slices of its share of a batch."""
+    sizes = [share.stop - share.start for share in _rank_shares(job, size)]
+    micro = job.config.micro_batch
+    if job.config.bn == "sync":
+        return micro_parts(sizes, micro, job.grain)
+    return [micro_parts([each], micro, job.grain)[0] for each in sizes]
+
+
+def _rank_shares(job: Job, size: int) -> list[slice]:
+    """Each rank's slice of a batch. Where full batches give each rank two samples, a smaller one gives none a single."""
+    count, config = ranks.size(), job.config
+    pairs = config.bn != "sync" and config.batch_size >= 2 * count
+    return shares(size, count, job.grain, least=2 if pairs else 1)
+
+
 def _shares(job: Job, first: int) -> Iterator[list[Key]]:
     size, steps = job.config.batch_size, job.steps_per_epoch
     for epoch in range(first // steps, job.config.epochs):
         keys = training_keys(len(job.data.train), epoch, job.seed, job.config.clips_per_epoch)
         for step in range(first % steps if epoch == first // steps else 0, steps):
             batch = keys[step * size :][: batch_size(job, step)]
-            mine = cut(len(batch), ranks.size(), job.grain)[ranks.rank()]
+            mine = _rank_shares(job, len(batch))[ranks.rank()]
             yield [(int(e), int(position), int(row), int(view)) for e, position, row, view in batch[mine]]

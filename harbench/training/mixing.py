@@ -6,6 +6,7 @@ micro-batch changes who is blended with whom. A last sample without a neighbour 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -65,13 +66,36 @@ def _span(centre: float, side: float, length: int) -> tuple[int, int]:
 
 
 def cut(size: int, parts: int, grain: int) -> list[slice]:
-    """`parts` slices of nearly equal size that cover 0..size; only multiples of `grain` are cut at."""
-    blocks = np.array_split(np.arange(-(-size // grain)), parts)
-    bounds = np.cumsum([0, *(len(block) * grain for block in blocks)])
-    return [slice(min(int(a), size), min(int(b), size)) for a, b in pairwise(bounds)]
+    """`parts` slices of nearly equal size that cover 0..size; only multiples of `grain` are cut at.
+
+    A last sample without a partner goes with the pair before it where there is a pair for every slice.
+    """
+    pairs = size // grain
+    blocks = np.array_split(np.arange(pairs if pairs >= parts else -(-size // grain)), parts)
+    bounds = np.cumsum([0, *(len(block) * grain for block in blocks)]).clip(max=size).tolist()
+    return [slice(a, b) for a, b in pairwise([*bounds[:-1], size])]
 
 
-def micro_parts(size: int, micro: int | None, grain: int) -> list[slice]:
-    """Slices of at most `micro` samples, of nearly equal size; none of an empty batch."""
-    blocks = -(-size // grain)
-    return cut(size, -(-blocks // (micro // grain)) if micro else 1, grain) if size else []
+def shares(size: int, ranks: int, grain: int, least: int) -> list[slice]:
+    """Each rank's slice of a global batch, of at least `least` samples or, if they do not go round, of none.
+
+    The first ranks have samples, rank 0 among them, whose batch statistics are kept.
+    """
+    busy = max(1, min(ranks, size // least))
+    return [*cut(size, busy, grain), *[slice(size, size)] * (ranks - busy)]
+
+
+def micro_parts(sizes: Sequence[int], micro: int | None, grain: int) -> list[list[slice]]:
+    """For each share of a batch, `sizes` long, the slices that it goes through the model in: as many of every share.
+
+    As few of at most `micro` samples as the longest share allows. A share with fewer blocks of `grain` than that has
+    empty ones. One sample alone is in a slice only where the share is one sample, or `micro` below 3.
+    """
+    longest = max(sizes)
+    if not longest:
+        return [[] for _ in sizes]
+    micro = micro or longest
+    number = -(-longest // micro)
+    while any(part.stop - part.start > micro for part in cut(longest, number, grain)):
+        number += 1
+    return [cut(size, number, grain) for size in sizes]

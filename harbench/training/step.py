@@ -14,8 +14,8 @@ from harbench.frames.clips import Batch, model_inputs
 from harbench.recipe import ScheduleConfig
 from harbench.training.checkpoint import Progress
 from harbench.training.exact import seed_step
-from harbench.training.job import Job, batch_size
-from harbench.training.mixing import Mix, blend, draw_mix, micro_parts, partners
+from harbench.training.job import Job, batch_size, forward_parts
+from harbench.training.mixing import Mix, blend, draw_mix, partners
 from harbench.training.modes import update_average
 from harbench.training.optim import learning_rate, set_rate
 
@@ -26,7 +26,7 @@ def take_step(job: Job, progress: Progress, batch: Batch) -> None:
     """One step, on this rank's share of the batch in parts of at most `micro_batch`; all ranks end with equal weights.
 
     Raises:
-        RunError: memory ran out, or the loss is not finite.
+        RunError: memory ran out, the loss is not finite, or batch norm has a single sample.
     """
     config = job.config
     set_rate(job.optimizer, _rate(job, progress))
@@ -34,13 +34,17 @@ def take_step(job: Job, progress: Progress, batch: Batch) -> None:
     job.optimizer.zero_grad()
     mix = draw_mix(job.seed, progress.step, config.mixup, config.cutmix)
     loss = hits = 0.0
-    for part in micro_parts(len(batch.targets), config.micro_batch, job.grain):
+    for part in forward_parts(job, progress.step):
         try:
             part_loss, part_hits = _accumulate(job, progress.step, batch, part, mix)
         except RuntimeError as error:  # torch's OutOfMemoryError is one; on the CPU there are only the words
             if not _out_of_memory(error):
                 raise
             raise RunError(_too_much(job, part.stop - part.start, str(error))) from None
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise RunError(_too_few(job, progress.step, len(batch.targets))) from None
         loss, hits = loss + part_loss, hits + part_hits
     loss, hits = _exchange(job, [loss, hits])
     if config.clip_grad is not None:
@@ -132,6 +136,21 @@ def _too_much(job: Job, samples: int, words: str) -> str:
     return (
         f"{job.device} ran out of memory with {samples} samples in a forward pass. The same batch in smaller "
         f"parts:  --set train.micro_batch={max(least, samples // 2)}  ({words.partition('. ')[0]})"
+    )
+
+
+def _too_few(job: Job, step: int, share: int) -> str:
+    size, count = batch_size(job, step), ranks.size()
+    if share > 1:
+        way = "larger parts:          --set train.micro_batch=3"
+    elif size > 1:
+        way = f"fewer devices:         --devices {size // 2}"
+    else:
+        way = "larger batches:        --set train.batch_size=2"
+    return (
+        f"batch norm needs two samples, and got one of the batch of {size} at step {step} (epoch "
+        f"{step // job.steps_per_epoch + 1}), of which this device, of {count}, has {share} in parts of "
+        f"{job.config.micro_batch or 'any size'}. Try one of\n  {way}\n  its running statistics:  --set train.bn=frozen"
     )
 
 

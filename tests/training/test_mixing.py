@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harbench.training.mixing import Mix, blend, cut, draw_mix, micro_parts, partners
+from harbench.training.mixing import Mix, blend, cut, draw_mix, micro_parts, partners, shares
 
 
 def test_partners_are_neighbours() -> None:
@@ -25,11 +25,48 @@ def test_cuts_cover_everything_once_and_tear_no_pair(size: int, parts: int, grai
     assert max(lengths) - min(lengths) <= 2 * grain - 1
 
 
+def lengths(slices: list[slice]) -> list[int]:
+    return [each.stop - each.start for each in slices]
+
+
+@given(st.integers(0, 200), st.integers(1, 9), st.sampled_from([1, 2]), st.sampled_from([1, 2]))
+def test_shares_cover_everything_and_are_as_large_as_asked(size: int, ranks: int, grain: int, least: int) -> None:
+    slices = shares(size, ranks, grain, least)
+    assert len(slices) == ranks
+    assert [i for each in slices for i in range(each.start, each.stop)] == list(range(size))
+    assert all(each.start % grain == 0 or each.start == size for each in slices)
+    assert size < least or all(length == 0 or length >= least for length in lengths(slices))
+    if least == 1:
+        assert (min(lengths(slices)) > 0) == (-(-size // grain) >= ranks)
+
+
 @given(st.integers(0, 100), st.integers(2, 20), st.sampled_from([1, 2]))
-def test_micro_parts_are_small_enough(size: int, micro: int, grain: int) -> None:
-    parts = micro_parts(size, micro, grain)
-    assert sum(part.stop - part.start for part in parts) == size
-    assert all(0 < part.stop - part.start <= micro for part in parts)
+def test_micro_parts_are_small_enough_and_no_single_sample(size: int, micro: int, grain: int) -> None:
+    (parts,) = micro_parts([size], micro, grain)
+    assert [i for each in parts for i in range(each.start, each.stop)] == list(range(size))
+    assert all(0 < length <= micro for length in lengths(parts))
+    assert size < 2 or micro < 3 or 1 not in lengths(parts)
+
+
+@given(st.integers(1, 200), st.integers(1, 9), st.integers(2, 20) | st.none(), st.sampled_from([1, 2]))
+def test_ranks_that_wait_for_each_other_have_as_many_parts(
+    size: int, ranks: int, micro: int | None, grain: int
+) -> None:
+    sizes = lengths(shares(size, ranks, grain, 1))
+    parts = micro_parts(sizes, micro, grain)
+    assert len({len(each) for each in parts}) == 1
+    assert [sum(lengths(each)) for each in parts] == sizes
+    assert all(length <= (micro or size) for each in parts for length in lengths(each))
+    if min(sizes) > 0 and (micro is None or micro >= 2 * grain):
+        assert all(length > 0 for each in parts for length in lengths(each))
+
+
+def test_shares_and_parts_by_hand() -> None:
+    assert [lengths(each) for each in micro_parts(lengths(shares(17, 2, 1, 1)), 8, 1)] == [[5, 4], [4, 4]]
+    assert lengths(shares(3, 4, 1, 1)) == [1, 1, 1, 0]
+    assert lengths(shares(3, 4, 1, 2)) == [3, 0, 0, 0]
+    assert lengths(shares(5, 2, 2, 2)) == [2, 3]
+    assert micro_parts([0, 0], 4, 1) == [[], []]
 
 
 def test_draws_depend_on_seed_and_step_alone() -> None:
