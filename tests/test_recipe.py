@@ -74,6 +74,8 @@ def test_ten_mistakes_get_ten_lines(tmp_path: Path) -> None:
         ({"train": {"unfreeze_epoch": 2}}, "nothing is frozen"),
         ({"train": {"optimizer": {"name": "adamw", "nesterov": True}}}, "name: sgd"),
         ({"train": {"optimizer": {"betas": [1.0, 0.9]}}}, "betas"),
+        ({"train": {"mixup": 0.2, "batch_size": 1}}, "blend pairs"),
+        ({"expect": [{"value": 80, "metric": "top-1", "source": "a paper"}]}, "metric"),
         ({"data": {"dataset": "ucf101", "validation": 0.0}}, "validation"),
         ({"eval": {"crops": 3}, "data": {"dataset": "ucf101", "cache": {"stream": "pose"}}}, "crops: 3 places"),
         ({"train": {"cutmix": 1.0}, "data": {"dataset": "ucf101", "cache": {"stream": "pose"}}}, "cutmix"),
@@ -156,6 +158,7 @@ def test_what_is_no_recipe(tmp_path: Path) -> None:
     for content, words in (
         ("- a\n- b\n", "expected a mapping"),
         ("a: [", "not valid YAML"),
+        ("name: a\ntrain: {epochs: 1}\ntrain: {lr: 1}", "the key 'train' stands twice"),
         ("", "expected a mapping"),
     ):
         with pytest.raises(RecipeError, match=words):

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harbench.api.folders import check_model_file
 from harbench.api.inputs import Inputs, open_inputs
 from harbench.api.processes import choose_device
 from harbench.errors import RunError
@@ -55,10 +56,8 @@ def open_run(folder: Path, *, home: Path, runs: Path, views: Mapping[str, object
     Raises:
         RunError: there is no finished run, or its weights are for other classes.
     """
-    import yaml
-
     from harbench.models.build import build_model
-    from harbench.recipe import EvalConfig, Recipe
+    from harbench.recipe import load_resolved
     from harbench.reporting.runs import load_run
     from harbench.training.checkpoint import load_model_weights
 
@@ -70,10 +69,10 @@ def open_run(folder: Path, *, home: Path, runs: Path, views: Mapping[str, object
     record = load_run(folder)
     if record.members:
         raise RunError(f"{folder} fuses the scores of runs and has no weights; take one of {', '.join(record.members)}")
-    recipe = Recipe.model_validate(yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")))
-    changed = EvalConfig.model_validate(recipe.eval.model_dump() | dict(views or {}))
-    recipe = recipe.model_copy(update={"eval": changed})
+    recipe = load_resolved(folder / "recipe.yaml", {"eval": dict(views or {})})
+    check_model_file(recipe, folder)
     inputs = open_inputs(recipe, record.seed, home=home, ok_missing=record.samples["test"])
+    _check_samples(folder, inputs)
     state, metadata = load_model_weights(folder / "model.safetensors")
     classes = [label.key for label in inputs.table.classes]
     if json.loads(metadata["classes"]) != classes:
@@ -83,6 +82,19 @@ def open_run(folder: Path, *, home: Path, runs: Path, views: Mapping[str, object
     model = build_model(recipe.model.untrained(), len(classes))
     model.load_state_dict(state)
     return OpenRun(folder, record, recipe, inputs, model)
+
+
+def _check_samples(folder: Path, inputs: Inputs) -> None:
+    """RunError where the data set was made again since, with other test samples, which the weights may have seen."""
+    from harbench.reporting.runs import load_predictions
+
+    scored, test = set(load_predictions(folder).ids), set(inputs.test.ids)
+    if scored != test:
+        raise RunError(
+            f"{folder} was made on another {inputs.table.dataset} {inputs.table.split}: {len(test - scored)} of the "
+            f"{len(test)} test samples of today are not among its {len(scored)}. Repeat the run with --force, or give "
+            "the other data set a name of its own"
+        )
 
 
 def evaluate(

@@ -119,8 +119,8 @@ def input_shapes(recipe: Recipe, spec: DatasetSpec) -> tuple[tuple[int, ...], ..
     return shape, (channels, recipe.input.clip.frames_per_clip, joints, recipe.input.bodies)
 
 
-def view_gflops(model: nn.Module, recipe: Recipe, spec: DatasetSpec) -> float:
-    """GFLOPs of one view. Raises RecipeError when the model cannot take the recipe's input."""
+def view_gflops(model: nn.Module, recipe: Recipe, spec: DatasetSpec, classes: int) -> float:
+    """GFLOPs of one view. Raises RecipeError when the model cannot make logits of the recipe's input."""
     from harbench.models.build import UNBUILDABLE
     from harbench.models.profile import count_flops
 
@@ -128,13 +128,13 @@ def view_gflops(model: nn.Module, recipe: Recipe, spec: DatasetSpec) -> float:
     if len(shapes) > len(inspect.signature(model.forward).parameters):
         raise RecipeError(f"input.with_pose: model {recipe.model.name} takes pictures alone; pose_image takes both")
     try:
-        return count_flops(model, *shapes) / 1e9
+        return count_flops(model, *shapes, classes=classes) / 1e9
     except UNBUILDABLE as error:
         words = " and ".join(" x ".join(map(str, shape)) for shape in shapes)
         raise RecipeError(
             f"model {recipe.model.name} cannot take this recipe's input of {words} "
             f"(channels, frames, then height and width or joints and bodies): {error}\n"
-            "Change input.size, input.clip or model.args."
+            "Change input.size, input.clip, model.args or the model."
         ) from None
 
 
@@ -219,7 +219,7 @@ def make_record(
         partial=inputs.partial,
         exact=exact,
         params_m=count_parameters(model) / 1e6,
-        gflops=view_gflops(model, recipe, inputs.spec),
+        gflops=view_gflops(model, recipe, inputs.spec, len(inputs.table.classes)),
         seconds=seconds,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         harbench=__version__,

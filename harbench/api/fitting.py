@@ -6,12 +6,13 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harbench.api.facts import view_gflops
-from harbench.api.folders import log_file, write_train_ids
+from harbench.api.folders import already_seen, keep_model_file, log_file, write_train_ids
 from harbench.api.inputs import Inputs, from_runs, obstacles, open_inputs
 from harbench.api.processes import environment, follows
 from harbench.errors import RunError
@@ -42,10 +43,14 @@ def opened(
     if in_the_way:
         raise RunError("\n\n".join(in_the_way))
     inputs = open_inputs(recipe, seed, home=home, ok_missing=ok_missing)
+    if seen := already_seen(inputs):
+        inputs = replace(inputs, partial="; ".join(filter(None, (inputs.partial, seen))))
+        log.warning("%s: this run will be shown and never ranked", seen)
     if follows():
         yield inputs
         return
     write_text(folder / "recipe.yaml", dump_recipe(written))
+    keep_model_file(recipe, folder)
     write_text(folder / "environment.json", json.dumps(environment(device), indent=2))
     write_train_ids(folder / "train_ids.txt.gz", inputs)
     with log_file(folder / "log.txt"):
@@ -74,7 +79,7 @@ def train(
 
     if not follows():
         check_normalization(recipe)
-    view_gflops(fresh(), recipe, inputs.spec)  # before hours of decoding: does the input fit the model?
+    view_gflops(fresh(), recipe, inputs.spec, len(classes))  # before hours of decoding: does the input fit the model?
     data = TrainData(inputs.train, inputs.val, partial(normalize, config=recipe.input))
 
     def trained(model: nn.Module, data: TrainData, config: TrainConfig, where: Path) -> list[EpochStats]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import logging
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,16 +15,28 @@ from typing import TYPE_CHECKING
 from harbench.api.inputs import Inputs
 from harbench.api.processes import follows
 from harbench.errors import RunError
-from harbench.files import locked, replacing
+from harbench.files import locked, replacing, write_text
 
 if TYPE_CHECKING:
     from harbench.recipe import Fusion, Recipe
 
+MODEL_FILE = "model.py"
+_TAG = re.compile(r"[A-Za-z0-9_.+-]+")
+
 
 def run_folder(recipe: Recipe | Fusion, overrides: Sequence[str], tag: str, seed: int) -> Path:
     """`<dataset>/<recipe>[+<tag or 8 hex of the overrides>]/<split>/seed<s>`."""
-    mark = tag or (hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:8] if overrides else "")
+    mark = checked_tag(tag) or (
+        hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:8] if overrides else ""
+    )
     return Path(recipe.data.dataset, recipe.name + (f"+{mark}" if mark else ""), recipe.data.split, f"seed{seed}")
+
+
+def checked_tag(tag: str) -> str:
+    """`tag`, which is part of a folder's name. Raises RunError where it would be a path."""
+    if tag and not _TAG.fullmatch(tag):
+        raise RunError(f"--tag: expected letters, digits, '_', '.', '+' and '-' alone, found {tag!r}")
+    return tag
 
 
 @contextmanager
@@ -72,8 +85,9 @@ def _same_recipe(recipe: Recipe | Fusion, folder: Path, force: bool) -> None:
                 shutil.rmtree(entry)
             elif entry.name != ".lock":
                 entry.unlink()
-    if not (folder / "recipe.yaml").exists():
-        return
+    if not any((folder / trained).exists() for trained in ("state.pt", "run.json", "choose")):
+        return  # nothing was trained
+    check_model_file(recipe, folder)
     old = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
     with suppress(ValidationError):  # an older harbench wrote fewer keys: their defaults are what they meant
         old = type(recipe).model_validate(old).model_dump(mode="json")
@@ -91,6 +105,30 @@ def _same_recipe(recipe: Recipe | Fusion, folder: Path, force: bool) -> None:
         )
 
 
+def keep_model_file(recipe: Recipe, folder: Path) -> None:
+    """A copy of the file of a user's own model, as model.py: what this run's weights belong to."""
+    if source := _model_file(recipe):
+        write_text(folder / MODEL_FILE, source.read_text(encoding="utf-8"))
+
+
+def check_model_file(recipe: Recipe | Fusion, folder: Path) -> None:
+    """Raise RunError where the user's own model is not what it was when the run in `folder` was begun."""
+    from harbench.recipe import Recipe
+
+    source, kept = _model_file(recipe) if isinstance(recipe, Recipe) else None, folder / MODEL_FILE
+    if source and source.is_file() and kept.is_file() and source.read_bytes() != kept.read_bytes():
+        raise RunError(
+            f"{source} has changed since {folder} was begun, which keeps it as {MODEL_FILE}. Put that back, give the new "
+            "model a --tag of its own, or repeat the run from the beginning with --force."
+        )
+
+
+def _model_file(recipe: Recipe) -> Path | None:
+    """The file of `model.name: path/to/file.py:function`."""
+    place, _, function = recipe.model.name.rpartition(":")
+    return Path(place) if function and place.endswith(".py") else None
+
+
 def write_train_ids(path: Path, inputs: Inputs) -> None:
     """The samples that the weights have seen, here or before, so that scoring them later can be refused.
 
@@ -101,6 +139,16 @@ def write_train_ids(path: Path, inputs: Inputs) -> None:
     seen = {*inputs.trained_on, *inherited_ids(inputs.recipe.model)}
     with replacing(path, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
         packed.writelines(f"{name}\n".encode() for name in sorted(seen))
+
+
+def already_seen(inputs: Inputs) -> str:
+    """That test samples were trained on before, by the run of `model.init_from` or one before it; empty if none were."""
+    from harbench.models.weights import inherited_ids
+
+    parent, seen = inputs.recipe.model.init_from, set(inherited_ids(inputs.recipe.model))
+    test = inputs.table.subset("test")
+    known = sum(f"{inputs.table.dataset}/{sample.sample_id}" in seen for sample in test)
+    return f"{known} of {len(test)} test samples were in the training data of {parent}" if known else ""
 
 
 def read_train_ids(folder: Path) -> list[str]:

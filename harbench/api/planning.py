@@ -38,7 +38,7 @@ def _training_plan(recipe: Recipe, folder: Path, seed: int, home: Path) -> RunRe
     model = build_model(recipe.model.untrained(), len(table.classes))
     check_normalization(recipe)
     spec = load_spec(recipe.data.dataset, home)
-    shapes, gflops = input_shapes(recipe, spec), view_gflops(model, recipe, spec)
+    shapes, gflops = input_shapes(recipe, spec), view_gflops(model, recipe, spec, len(table.classes))
     forward, activations = _one_step(model, shapes)
     clips = recipe.train.epochs * recipe.train.clips_per_epoch * len(table.subset("train"))
     validated = recipe.train.epochs // recipe.train.val_every * len(table.subset("val"))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from harbench.api.catalog import read_recipe
 from harbench.api.fitting import opened, train
-from harbench.api.folders import held
+from harbench.api.folders import checked_tag, held
 from harbench.api.processes import choose_device, follows, joined
 from harbench.errors import RecipeError, RunError
 from harbench.files import replacing
@@ -98,7 +98,7 @@ def _grid(
     recipes = [_without_refit(read_recipe(recipe, (*overrides, *_sets(each)), home=home)) for each in combinations]
     chosen = [_on_split(each, _only_split(each, split, home)) for each in recipes]
     _check(recipe, chosen)
-    top = runs / chosen[0].data.dataset / f"{chosen[0].name}+{tag}"
+    top = runs / chosen[0].data.dataset / f"{chosen[0].name}+{checked_tag(tag)}"
     trials = []
     for settings, each in zip(combinations, chosen, strict=True):
         words = "\n".join(sorted((*overrides, *_sets(settings))))

@@ -71,7 +71,7 @@ def _module_of_file(path: Path, name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (SyntaxError, ImportError) as error:
+    except (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError) as error:
         raise RecipeError(f"model.name {name!r}: {path} cannot be imported: {error}") from error
     return module
 

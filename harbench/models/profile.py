@@ -20,23 +20,28 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def count_flops(model: nn.Module, *input_shapes: Sequence[int]) -> int:
+def count_flops(model: nn.Module, *input_shapes: Sequence[int], classes: int | None = None) -> int:
     """Multiply-adds of one forward pass on inputs of these shapes (without the batch axis), each counted once.
 
     This is how papers and torchvision's tables count ("GFLOPs" 40.7 for r3d_18 on 16x112x112); torch's counter counts
     a multiply-add as two. Nothing is computed, the pass runs on a copy of the model without storage, unless the model
     looks at values: then it runs on the CPU.
+
+    Raises ValueError where `classes` is given and the output is not `[1, classes]`.
     """
     try:
-        return _count(copy.deepcopy(model).eval().to("meta"), input_shapes, "meta")
+        return _count(copy.deepcopy(model).eval().to("meta"), input_shapes, "meta", classes)
     except (RuntimeError, NotImplementedError) as error:  # torch's words for "this needs values"
         logger.debug("FLOPs of %s are counted on the CPU: %s", type(model).__name__, error)
-        return _count(copy.deepcopy(model).eval().cpu(), input_shapes, "cpu")
+        return _count(copy.deepcopy(model).eval().cpu(), input_shapes, "cpu", classes)
 
 
-def _count(model: nn.Module, input_shapes: Sequence[Sequence[int]], device: str) -> int:
+def _count(model: nn.Module, input_shapes: Sequence[Sequence[int]], device: str, classes: int | None) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(*(torch.zeros(1, *shape, device=device) for shape in input_shapes))
+        logits = model(*(torch.zeros(1, *shape, device=device) for shape in input_shapes))
+    if classes is not None and (not isinstance(logits, torch.Tensor) or logits.shape != (1, classes)):
+        found = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise ValueError(f"of one view of {classes} classes expected logits [1, {classes}], found {found}")
     return int(counter.get_total_flops()) // 2
 
 

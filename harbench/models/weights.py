@@ -74,6 +74,8 @@ def load_weights(model: nn.Module, config: ModelConfig, classes: Sequence[str] =
     own, head = model.state_dict(), _head_of(model)
     state = _adapted(_renamed(state, config, own), own)
     fits = bool(classes) and all(key in state and len(state[key]) == len(own[key]) for key in head)
+    if config.weights_classes is not None:
+        _check_listed(theirs, {key: len(state[key]) for key in head if key in state})
     rows = None if config.head == "replace" else _class_rows(theirs, classes, source, config)
     if not theirs and fits and config.init_from is None and rows is not None:
         _warn_of_order(source, classes)
@@ -190,6 +192,16 @@ def _listed(path: Path) -> tuple[str, ...]:
     return tuple(re.sub(r"^\d+[\s,:]+", "", line).partition("\t")[0].strip() for line in lines if line.strip())
 
 
+def _check_listed(names: Sequence[str], rows: Mapping[str, int]) -> None:
+    """WeightsError where the classes that a user lists cannot be those of the classification layer."""
+    for key, number in rows.items():
+        if number != len(names):
+            raise WeightsError(f"model.weights_classes: {len(names)} names, but {key} has {number} rows, one a class")
+    if len({_letters(name) for name in names}) < len(names):
+        twice = next(name for name in names if sum(_letters(name) == _letters(other) for other in names) > 1)
+        raise WeightsError(f"model.weights_classes: {twice!r} stands more than once, by its letters and digits")
+
+
 def _class_rows(theirs: Sequence[str], ours: Sequence[str], source: str, config: ModelConfig) -> list[int] | None:
     """Their row of each of our classes, by name in letters and digits; None: not all are there.
 
@@ -204,6 +216,13 @@ def _class_rows(theirs: Sequence[str], ours: Sequence[str], source: str, config:
         raise WeightsError(
             f"model.head: keep, but {source} knows {len(theirs)} classes without {len(missing)} of these "
             f"{len(ours)}: {', '.join(missing[:8])}. Set model.head=replace to train the layer anew"
+        )
+    if missing and config.weights_classes is not None and config.head == "auto":
+        warnings.warn(
+            f"model.weights_classes: {len(missing)} of our {len(ours)} classes are not in it, first {missing[0]!r}: the "
+            "classification layer is trained anew. Correct the names, or say so with --set model.head=replace",
+            HarbenchWarning,
+            stacklevel=4,
         )
     known = [index for index in found if index is not None]
     return known if ours and not missing else None

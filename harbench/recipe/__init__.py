@@ -18,7 +18,7 @@ from harbench.recipe.inputs import (
     Uniform,
     Whole,
 )
-from harbench.recipe.load import differing_keys, dump_recipe, load_any, load_recipe
+from harbench.recipe.load import differing_keys, dump_recipe, load_any, load_recipe, load_resolved
 from harbench.recipe.schema import EvalConfig, ExpectConfig, ModelConfig, Recipe
 from harbench.recipe.training import OptimizerConfig, ScheduleConfig, TrainConfig
 
@@ -47,4 +47,5 @@ __all__ = [
     "dump_recipe",
     "load_any",
     "load_recipe",
+    "load_resolved",
 ]

@@ -66,6 +66,19 @@ def load_any(
     return recipe
 
 
+def load_resolved(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe.yaml of a run, with other values in some sections.
+
+    Raises RecipeError with every problem, as of a recipe.
+    """
+    try:
+        return Recipe.model_validate(_merged(_document(path), changes or {}))
+    except ValidationError as error:
+        raise RecipeError(
+            "\n".join([f"{path}:", *(f"  {_explain(item, Recipe)}" for item in error.errors())])
+        ) from None
+
+
 def _with_bases(path: Path) -> list[tuple[Path, dict[str, Any]]]:
     """The recipe's document, its base's, and so on; the base of all comes last."""
     documents: list[tuple[Path, dict[str, Any]]] = []
@@ -87,10 +100,22 @@ def _with_bases(path: Path) -> list[tuple[Path, dict[str, Any]]]:
         path = beside if beside.is_file() else known_to_all
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML's safe loader takes the last of two equal keys, and says nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        mapping = super().construct_mapping(node, deep)
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} stands twice", node.start_mark)
+        return mapping
+
+
 def _document(path: Path) -> dict[str, Any]:
     """One recipe file as it stands."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except OSError as error:
         raise RecipeError(f"cannot read recipe {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

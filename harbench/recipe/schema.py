@@ -73,7 +73,7 @@ class ExpectConfig(Part):
     """The published number that this recipe is to reproduce, stated before the run."""
 
     value: Annotated[float, Field(ge=0, le=100)]
-    metric: str = "top1"
+    metric: Literal["top1", "top5", "mean_class", "mAP", "mAP_voc", "mAP_11", "clip_top1"] = "top1"
     split: str = ""
     margin: Annotated[float, Field(gt=0)] | None = None
     """Points below the published value that still count as reproduced; None: 1.0 on UCF and NTU, 1.5 on HMDB, else 2.0."""

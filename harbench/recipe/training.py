@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from harbench.recipe.base import Fraction, Part, Positive
 
 Alpha = Annotated[float, Field(ge=0)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Factor = Annotated[float, Field(gt=0)]
+
+
+def _yaml_off(value: object) -> object:
+    """YAML reads a bare `off` as false."""
+    return "off" if value is False else value
 
 
 class OptimizerConfig(Part):
@@ -101,7 +106,7 @@ class TrainConfig(Part):
     """After this many epochs what was frozen is trained too; None: never."""
     bn: Literal["train", "frozen", "sync"] = "train"
     """Batch norm by the batch, by its running statistics (its scale and shift still learn), or by all devices' batch."""
-    amp: Literal["off", "bf16", "fp16"] = "off"
+    amp: Annotated[Literal["off", "bf16", "fp16"], BeforeValidator(_yaml_off)] = "off"
     channels_last: bool = False
     """Channels innermost in memory, which tensor cores prefer; changes results by rounding only."""
     compile: bool = False
@@ -123,8 +128,8 @@ class TrainConfig(Part):
 
     @model_validator(mode="after")
     def _goes_together(self) -> TrainConfig:
-        if (self.mixup or self.cutmix) and self.micro_batch == 1:
-            raise ValueError("mixup and cutmix blend pairs: micro_batch must be at least 2")
+        if (self.mixup or self.cutmix) and 1 in (self.batch_size, self.micro_batch):
+            raise ValueError("mixup and cutmix blend pairs: batch_size and micro_batch must be at least 2")
         if self.unfreeze_epoch is not None and not self.freeze:
             raise ValueError("unfreeze_epoch: nothing is frozen; give freeze: [prefix]")
         return self

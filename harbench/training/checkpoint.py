@@ -125,7 +125,10 @@ def load_model_weights(
     for other classes or another order of them.
     """
     if not path.is_file():
-        raise WeightsError(f"there is no {path}; `harbench run` writes it when training is done")
+        raise WeightsError(
+            f"there is no {path}; `harbench run` writes it when training is done, and "
+            "with --force again where it was lost"
+        )
     state, metadata = read_tensors(path)
     theirs = json.loads(metadata.get("classes", "[]"))
     if classes is not None and theirs != list(classes):

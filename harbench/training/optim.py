@@ -74,7 +74,8 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
     """The optimiser over the trainable parameters, in groups of equal rate and decay.
 
     Each group carries its `scale`, the factor of the rate from `lr_scale` and `layer_decay`. With `decay_norms: false`,
-    vectors (biases, scales and shifts of norms) get no weight decay. Raises RunError for a prefix that no parameter has.
+    vectors (biases, scales and shifts of norms) get no weight decay. Raises RunError for a prefix that no parameter has,
+    and where nothing is left to train.
     """
     scales = rate_scales(model, config)
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
@@ -82,6 +83,8 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
         if parameter.requires_grad:
             decayed = config.decay_norms or parameter.ndim >= 2
             groups.setdefault((-scales[name], not decayed), []).append(parameter)
+    if not groups:
+        raise RunError("train.freeze: every parameter of the model is frozen, and nothing is left to train")
     described = [
         {"params": groups[key], "weight_decay": 0.0 if key[1] else config.weight_decay, "scale": -key[0]}
         for key in sorted(groups)

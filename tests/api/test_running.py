@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -200,3 +201,56 @@ def test_weights_of_another_run_are_named_by_its_place_and_needed_once(work: Pat
     shutil.rmtree(work / "moved/many/many")
     assert api.evaluate(Path("many/child/official/seed0"), **every).metrics == pytest.approx(done.metrics)
     assert api.run([str(child)], **every)[0].state == "already finished"
+
+
+def test_weights_that_have_seen_the_test_samples_are_never_ranked(work: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run(work)
+    parent = work / "runs/many/many/official/seed0"
+    seen = gzip.decompress((parent / "train_ids.txt.gz").read_bytes()).decode()
+    ours = "".join(f"many/{direction}/{person}\n" for direction in ("left", "right") for person in ("eve", "fay"))
+    (parent / "train_ids.txt.gz").write_bytes(gzip.compress((seen + ours).encode()))
+    run(work, f"model.init_from={parent}", "train.epochs=1", tag="child")
+    words = f"4 of 4 test samples were in the training data of {parent}"
+    assert load_run(work / "runs/many/many+child/official/seed0").partial == words
+    assert f"{words}: this run will be shown and never ranked" in caplog.text
+
+
+OWN = "from harbench.models.motion3d import motion3d\n\n\ndef mine(num_classes):\n    return motion3d(num_classes{})\n"
+
+
+def test_a_model_of_ones_own_is_held_to_what_it_was(work: Path) -> None:
+    (work / "net.py").write_text(OWN.format(""))
+    mine = f"model={{name: '{work}/net.py:mine', args: {{}}}}"
+    run(work, mine, tag="own")
+    folder = work / "runs/many/many+own/official/seed0"
+    assert (folder / "model.py").read_text() == (work / "net.py").read_text()
+    (work / "net.py").write_text(OWN.format(", width=8"))
+    for again in (lambda: run(work, mine, tag="own"), lambda: api.evaluate(folder, home=work / "home", runs=work)):
+        with pytest.raises(RunError, match=r"net\.py has changed since (.|\n)*--force"):
+            again()
+    run(work, mine, tag="own", force=True)
+    (work / "net.py").write_text(OWN.format(" + 1"))
+    with pytest.raises(RecipeError, match=r"expected logits \[1, 2\], found \[1, 3\]"):
+        run(work, mine, tag="wider", dry_run=True)
+
+
+def test_a_data_set_made_again_does_not_fit_old_runs(work: Path) -> None:
+    run(work)
+    table = work / "home/splits/many/samples.csv"
+    table.write_text(table.read_text().replace("ann,train", "ann,test"))
+    with pytest.raises(RunError, match=r"made on another many official: 2 of the 6 test samples(.|\n)*--force"):
+        api.evaluate(Path("many/many/official/seed0"), home=work / "home", runs=work / "runs")
+
+
+def test_evaluation_is_held_to_the_rules_of_recipes(work: Path) -> None:
+    run(work)
+    with pytest.raises(RecipeError, match=r"eval\.crops: .*\(found 2\)"):
+        api.evaluate(Path("many/many/official/seed0"), home=work / "home", runs=work / "runs", crops=2)
+
+
+def test_a_folder_in_which_nothing_was_trained_is_anybodys(work: Path) -> None:
+    with pytest.raises(RecipeError):
+        run(work, "input.clip.dense.num_frames=2", tag="t")
+    assert run(work, "train.epochs=1", tag="t")[0].state == "finished"
+    with pytest.raises(RunError, match="--tag: expected letters, digits"):
+        run(work, tag="../elsewhere")

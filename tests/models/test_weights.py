@@ -421,3 +421,17 @@ def test_where_published_weights_would_come_from(name: str, weights: str, words:
 def test_contradictions_are_told_by_the_recipe(config: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         ModelConfig(name="resnet18", **config)
+
+
+def test_a_list_of_classes_that_cannot_be_right_is_told(pth: Path, tmp_path: Path) -> None:
+    names = tmp_path / "classes.txt"
+    for listed, words in (
+        (UCF[:1], "1 names, but .* has 3 rows"),
+        ([*UCF[:2], "apply eye makeup"], "'ApplyEyeMakeup' stands more than once"),
+    ):
+        names.write_text("\n".join(listed))
+        with pytest.raises(WeightsError, match=words):
+            named(UCF, str(pth), weights_classes=str(names))
+    names.write_text("ApplyEyeMakeup\nHamerThrow\nHammering")
+    with pytest.warns(HarbenchWarning, match=r"1 of our 3 classes are not in it, first 'HammerThrow'.*head=replace"):
+        named(UCF, str(pth), weights_classes=str(names))
