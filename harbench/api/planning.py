@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from harbench import places
 from harbench.api.facts import input_shapes, view_gflops
 from harbench.api.inputs import from_runs, load_table, obstacles
+from harbench.errors import WeightsError
 from harbench.records import RunReport
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _training_plan(recipe: Recipe, folder: Path, seed: int, home: Path) -> RunRe
     views = len(table.subset("test")) * recipe.eval.views
     micro = min(recipe.train.micro_batch or recipe.train.batch_size, max(1, len(table.subset("train"))))
     parameters = count_parameters(model)
-    in_the_way = obstacles(recipe, home=home)
+    in_the_way = obstacles(recipe, home=home) or _misfit(recipe, table)
     cache = places.cache_folder(home, table.dataset, recipe.data.cache.name)
     details = {
         "recipe": dump_recipe(recipe),
@@ -92,6 +93,21 @@ def _one_step(model: nn.Module, shapes: tuple[tuple[int, ...], ...]) -> tuple[fl
         seconds = time.perf_counter() - started
     weights = sum(parameter.untyped_storage().nbytes() for parameter in model.parameters())
     return seconds / 2, max(0, sum(kept.values()) - weights) // 2
+
+
+def _misfit(recipe: Recipe, table: SplitTable) -> list[str]:
+    """Why weights from a file or a run do not fit the model; those of a hub are not fetched for that."""
+    from harbench.models.build import build_model
+    from harbench.models.hubs import is_published
+
+    if recipe.model.init_from is None and (recipe.model.weights is None or is_published(recipe.model.weights)):
+        return []
+    classes = [label.key for label in table.classes]
+    try:
+        build_model(recipe.model, len(classes), classes=classes)
+    except WeightsError as error:
+        return [str(error)]
+    return []
 
 
 def _cache_bytes(recipe: Recipe, table: SplitTable) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from toys import MANY_SPEC, many_people
 
 from harbench import api
@@ -232,6 +232,12 @@ def test_a_model_of_ones_own_is_held_to_what_it_was(work: Path) -> None:
     (work / "net.py").write_text(OWN.format(" + 1"))
     with pytest.raises(RecipeError, match=r"expected logits \[1, 2\], found \[1, 3\]"):
         run(work, mine, tag="wider", dry_run=True)
+
+
+def test_weights_that_do_not_fit_are_in_the_way_beforehand(work: Path) -> None:
+    save_file({"fc.weight": np.zeros((2, 3), np.float32)}, work / "w.safetensors")
+    (plan,) = run(work, f"model.weights={work}/w.safetensors", tag="w", dry_run=True)
+    assert "tensors do not fit" in plan.plan["in the way"]
 
 
 def test_a_data_set_made_again_does_not_fit_old_runs(work: Path) -> None:
