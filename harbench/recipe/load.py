@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from harbench.recipe.schema import Recipe
 
 _OWN = ("base", "name", "description", "expect")
 """What a recipe says of itself alone and does not take from its base: a variant is not held to its base's number."""
+
+_LITERAL = re.compile(r"'([^']*)'")
+"""A choice, as pydantic writes them."""
 
 
 def load_recipe(
@@ -212,6 +216,10 @@ def _explain(item: Mapping[str, Any], kind: type[BaseModel]) -> str:
         return f"{path}: unknown key{_meant(item['loc'], kind)}"
     if item["type"] == "missing":
         return f"{path}: missing"
+    if item["type"] == "literal_error" and isinstance(item.get("input"), str):
+        return (
+            f"{path}: there is no {item['input']!r}{_nearest(item['input'], _LITERAL.findall(item['ctx']['expected']))}"
+        )
     message = str(item["msg"]).removeprefix("Value error, ")
     found = "" if isinstance(item.get("input"), (dict, BaseModel)) else f" (found {item.get('input')!r})"
     return f"{path or 'recipe'}: {message}{found}"
