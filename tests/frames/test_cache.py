@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,14 +127,24 @@ def test_killed_at_random_moments_and_built_by_two_at_once(tmp_path: Path) -> No
     assert all(cache.info(name).frames == 8 for name in media)
 
 
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four pictures, and a cache of them that stays whole."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(4):
+        cv2.imwrite(str(folder / f"{number}.png"), np.full((40, 50, 3), 20 * number, np.uint8))
+    build_cache({f"c/{n}.png": folder / f"{n}.png" for n in range(4)}, folder / "cache", SMALL, workers=1)
+    return folder
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.sampled_from(["tar", "idx"]), st.floats(0, 1))
-def test_a_cut_file_loses_only_what_was_cut(tmp_path_factory: pytest.TempPathFactory, which: str, share: float) -> None:
+def test_a_cut_file_loses_only_what_was_cut(
+    pictures: Path, tmp_path_factory: pytest.TempPathFactory, which: str, share: float
+) -> None:
     folder = tmp_path_factory.mktemp("cut")
-    media = {f"c/{n}.png": folder / f"{n}.png" for n in range(4)}
-    for number, path in enumerate(media.values()):
-        cv2.imwrite(str(path), np.full((40, 50, 3), 20 * number, np.uint8))
-    build_cache(media, folder / "cache", SMALL, workers=1)
+    media = {f"c/{n}.png": pictures / f"{n}.png" for n in range(4)}
+    shutil.copytree(pictures / "cache", folder / "cache")
     whole = content(folder / "cache")
     path = tar_path(folder / "cache", 0) if which == "tar" else index_path(folder / "cache", 0)
     os.truncate(path, int(path.stat().st_size * share))
