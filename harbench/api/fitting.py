@@ -45,7 +45,6 @@ def opened(
     inputs = open_inputs(recipe, seed, home=home, ok_missing=ok_missing)
     if seen := already_seen(inputs):
         inputs = replace(inputs, partial="; ".join(filter(None, (inputs.partial, seen))))
-        log.warning("%s: this run will be shown and never ranked", seen)
     if follows():
         yield inputs
         return
@@ -55,6 +54,8 @@ def opened(
     write_train_ids(folder / "train_ids.txt.gz", inputs)
     with log_file(folder / "log.txt"):
         log.info("%s", folder)
+        if seen:
+            log.warning("%s: this run will be shown and never ranked", seen)
         yield inputs
 
 

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from harbench.errors import HarbenchError, MediaError, RunError
 from harbench.frames.sampling import clip_indices
-from harbench.frames.skeletons import Moments, check_joints, eval_joints, moments, train_joints
+from harbench.frames.skeletons import FramePairs, check_joints, eval_joints, frame_pairs, train_joints
 from harbench.frames.transforms import Box, Draw, crop_box, draw, eval_clip, train_clip
 from harbench.recipe import EvalConfig, InputConfig
 from harbench.records import Clip, FrameCache, Sample
@@ -37,7 +37,7 @@ Keys = npt.NDArray[np.int64]
 """`[n, 4]`, one Key a line."""
 Views = tuple[npt.NDArray[Any], npt.NDArray[Any] | None]
 """Frames, and the joints beside them where pictures come with poses."""
-Source = tuple[npt.NDArray[Any], npt.NDArray[Any] | None, Moments | None]
+Source = tuple[npt.NDArray[Any], npt.NDArray[Any] | None, FramePairs | None]
 """What was read: frames, joints beside them, and where in the joints of a whole sample the clip is."""
 Reorder = Callable[[npt.NDArray[np.int64], np.random.Generator], npt.NDArray[np.int64]]
 """Frame numbers of a clip, `[T]`, in the order in which they are read instead; of the whole sample where motion is taken
@@ -238,7 +238,7 @@ class ClipDataset(Dataset[Clip]):
 
     def _frames_of(
         self, key: Key, chosen: npt.NDArray[np.int64], start: int, end: int
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Moments | None]:
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FramePairs | None]:
         """Frames of the clip, frames whose joints it takes, and where it is among these if they are the whole sample's."""
         if not self._config.whole_tracks:
             indices = start + chosen
@@ -246,7 +246,7 @@ class ClipDataset(Dataset[Clip]):
                 indices = self._order(indices, self._generator(key, "order"))
             return indices, indices, None
         tracks = np.arange(start, end)
-        at = moments(chosen, len(tracks))
+        at = frame_pairs(chosen, len(tracks))
         if self._order is not None:
             at = self._order(np.arange(len(tracks)), self._generator(key, "order"))[at]
         return tracks[at[0]], tracks, at
@@ -270,7 +270,7 @@ class ClipDataset(Dataset[Clip]):
         return clip.transpose(3, 0, 1, 2), None if joints is None else self._joints(joints, drawn, rng, at)
 
     def _joints(
-        self, joints: npt.NDArray[Any], drawn: Draw, rng: np.random.Generator, at: Moments | None
+        self, joints: npt.NDArray[Any], drawn: Draw, rng: np.random.Generator, at: FramePairs | None
     ) -> npt.NDArray[Any]:
         config = self._config
         return train_joints(joints, config, drawn, rng, at) if self.train else eval_joints(joints, config, at)

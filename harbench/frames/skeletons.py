@@ -22,7 +22,7 @@ from harbench.recipe import InputConfig
 Floats = npt.NDArray[np.float32]
 Points = npt.NDArray[np.float64]
 Present = npt.NDArray[np.bool_]
-Moments = npt.NDArray[np.int64]
+FramePairs = npt.NDArray[np.int64]
 """`[2, T]`: the frames of a clip, and for each the one after it in the sample, by their places in the tracks."""
 
 _FLAT = 1e-6
@@ -127,13 +127,13 @@ def _check_trunk(joints: int, channels: int) -> None:
         )
 
 
-def moments(chosen: npt.NDArray[np.int64], frames: int) -> Moments:
+def frame_pairs(chosen: npt.NDArray[np.int64], frames: int) -> FramePairs:
     """`chosen` frames `[T]` of a sample of so many, and those after them; the last one is its own."""
     return np.stack([chosen, np.minimum(chosen + 1, frames - 1)])
 
 
 def train_joints(
-    joints: Floats, config: InputConfig, drawn: Draw, rng: np.random.Generator, at: Moments | None = None
+    joints: Floats, config: InputConfig, drawn: Draw, rng: np.random.Generator, at: FramePairs | None = None
 ) -> Floats:
     """Normalised and augmented clip, float32 `[C, T, V, M]`: rotated, flipped, then noised.
 
@@ -141,7 +141,7 @@ def train_joints(
     which the clip is taken last.
     """
     bodies = _bodies(joints, config)
-    points, present = _stood(bodies, config)
+    points, present = _aligned(bodies, config)
     centre, size = _frame_of(points, present, config.center)
     points = _rotate(points - centre, config.augment.rotate * (2 * drawn.angle - 1), upright=config.center == "spine")
     confidence = bodies[..., points.shape[-1] :]
@@ -155,10 +155,10 @@ def train_joints(
     return _join(points if config.center else points + centre, present, confidence, config.features, at)
 
 
-def eval_joints(joints: Floats, config: InputConfig, at: Moments | None = None) -> Floats:
+def eval_joints(joints: Floats, config: InputConfig, at: FramePairs | None = None) -> Floats:
     """Normalised clip, float32 `[C, T, V, M]`, from joints and `at` as in training."""
     bodies = _bodies(joints, config)
-    points, present = _stood(bodies, config)
+    points, present = _aligned(bodies, config)
     if config.center:
         centre, size = _frame_of(points, present, config.center)
         points = (points - centre) / size
@@ -220,14 +220,14 @@ def _choose(joints: Floats, bodies: int) -> Floats:
     return joints[:, np.sort(np.argsort(-motion, kind="stable")[:bodies])]
 
 
-def _stood(joints: Floats, config: InputConfig) -> tuple[Points, Present]:
+def _aligned(joints: Floats, config: InputConfig) -> tuple[Points, Present]:
     """As `_split`; for `center: spine` in the coordinates of the body."""
     points, present = _split(joints)
     trunk = LAYOUTS[joints.shape[-2]].trunk if config.center == "spine" else None
-    return (points if trunk is None else _stand(points, present, trunk)), present
+    return (points if trunk is None else _align(points, present, trunk)), present
 
 
-def _stand(points: Points, present: Present, trunk: Trunk) -> Points:
+def _align(points: Points, present: Present, trunk: Trunk) -> Points:
     """Points seen from a body: its middle spine is the origin, its spine on z, its shoulders in the x-z plane, right +x.
 
     As PreNormalize3D of pyskl, after 2s-AGCN: the body is the one seen in the most frames, and it is seen in the first of
@@ -292,13 +292,13 @@ def _flipped(joints: int) -> npt.NDArray[np.int64]:
     return order
 
 
-def _join(points: Points, present: Present, confidence: Floats, features: str, at: Moments | None) -> Floats:
-    """`[C, T, V, M]` of these features at these moments, with zeros where a joint that they need is absent.
+def _join(points: Points, present: Present, confidence: Floats, features: str, at: FramePairs | None) -> Floats:
+    """`[C, T, V, M]` of these features at these frames, with zeros where a joint that they need is absent.
 
     The streams of 2s-AGCN (Shi et al., CVPR 2019): a bone is a joint less its parent, motion the next frame of the sample
     less this one, so its last frame has none. A confidence stays that of the joint.
     """
-    now, after = moments(np.arange(len(points)), len(points)) if at is None else at
+    now, after = frame_pairs(np.arange(len(points)), len(points)) if at is None else at
     if features.startswith("bone"):
         parents = list(LAYOUTS[points.shape[2]].parents)
         points, present = points - points[:, :, parents], present & present[:, :, parents]

@@ -74,7 +74,7 @@ def load_weights(model: nn.Module, config: ModelConfig, classes: Sequence[str] =
     own, head = model.state_dict(), _head_of(model)
     state = _adapted(_renamed(state, config, own), own)
     fits = bool(classes) and all(key in state and len(state[key]) == len(own[key]) for key in head)
-    if config.weights_classes is not None:
+    if config.weights_classes is not None and config.head != "replace":
         _check_listed(theirs, {key: len(state[key]) for key in head if key in state})
     rows = None if config.head == "replace" else _class_rows(theirs, classes, source, config)
     if not theirs and fits and config.init_from is None and rows is not None:

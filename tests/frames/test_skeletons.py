@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from harbench.errors import RecipeError
-from harbench.frames.skeletons import LAYOUTS, Layout, check_joints, eval_joints, moments, resize_tracks, train_joints
+from harbench.frames.skeletons import (
+    LAYOUTS,
+    Layout,
+    check_joints,
+    eval_joints,
+    frame_pairs,
+    resize_tracks,
+    train_joints,
+)
 from harbench.frames.transforms import Draw
 from harbench.recipe import AugmentConfig, ClipConfig, InputConfig, Whole
 
@@ -322,7 +330,7 @@ def test_motion_is_that_of_neighbouring_frames_however_far_those_of_the_clip_are
     bodies = pair()[1:]
     asked = config(bodies=2, center="spine").model_copy(update={"features": features})
     whole, chosen = eval_joints(bodies, asked), np.array([0, 3, 3, 7])
-    at = moments(chosen, len(bodies))
+    at = frame_pairs(chosen, len(bodies))
     np.testing.assert_array_equal(eval_joints(bodies, asked, at), whole[:, chosen])
     np.testing.assert_array_equal(train_joints(bodies, asked, STILL, RNG(0), at), whole[:, chosen])
     assert whole[:, 3].any() and not whole[:, 7].any()
