@@ -5,6 +5,9 @@ An error says what was expected, what was found, where, and what to do next. It 
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class HarbenchError(Exception):
     """A mistake that the user can mend; the message says how. Exit code 1."""
@@ -56,3 +59,9 @@ class PublishedError(HarbenchError):
 
 class HarbenchWarning(UserWarning):
     """Something a user should know that stops nothing."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'mc3_18'?` for an error on `name`, or nothing where no known name is near."""
+    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

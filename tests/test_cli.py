@@ -149,12 +149,12 @@ def toy_work(tmp_path: Path, toy_home: Path) -> Path:
 
 def test_from_a_folder_of_videos_to_a_page(toy_work: Path) -> None:
     home = ("--home", "home")
-    assert "harbench prepare toy" in process(*home, "run", "toy.yaml", cwd=toy_work, code=1).stderr
+    assert "harbench prepare toy" in harbench(*home, "run", "toy.yaml", cwd=toy_work, code=1).stderr
     prepared = json.loads(
-        process(*home, "prepare", "toy", "--from", "videos", "--short-side", 32, "--json", cwd=toy_work).stdout
+        harbench(*home, "prepare", "toy", "--from", "videos", "--short-side", 32, "--json", cwd=toy_work).stdout
     )
     assert (prepared["present"], prepared["cached"], prepared["missing"], prepared["failed"]) == (6, 6, [], {})
-    again = json.loads(process(*home, "prepare", "toy", "--short-side", 32, "--json", cwd=toy_work).stdout)
+    again = json.loads(harbench(*home, "prepare", "toy", "--short-side", 32, "--json", cwd=toy_work).stdout)
     assert (again["cached"], again["reused"]) == (0, 6)
 
     (first,) = json.loads(process(*home, "run", "toy.yaml", "--json", cwd=toy_work).stdout)
@@ -166,21 +166,21 @@ def test_from_a_folder_of_videos_to_a_page(toy_work: Path) -> None:
     ):  # fmt: skip
         assert (folder / name).is_file(), name
     before = (folder / "run.json").read_bytes()
-    (second,) = json.loads(process(*home, "run", "toy.yaml", "--json", cwd=toy_work).stdout)
+    (second,) = json.loads(harbench(*home, "run", "toy.yaml", "--json", cwd=toy_work).stdout)
     assert second["state"] == "already finished"
     assert (folder / "run.json").read_bytes() == before
-    told = process(*home, "run", "toy.yaml", "--tag", "x", "--set", "train.epochs=1", cwd=toy_work)
+    told = harbench(*home, "run", "toy.yaml", "--tag", "x", "--set", "train.epochs=1", cwd=toy_work)
     assert "toy+x" in told.stdout
-    refused = process(*home, "run", "toy.yaml", "--tag", "x", "--set", "train.epochs=3", cwd=toy_work, code=1).stderr
+    refused = harbench(*home, "run", "toy.yaml", "--tag", "x", "--set", "train.epochs=3", cwd=toy_work, code=1).stderr
     assert "train.epochs: 1 -> 3" in refused
 
-    more = json.loads(process(*home, "evaluate", first["folder"], "--clips", 1, "--json", cwd=toy_work).stdout)
+    more = json.loads(harbench(*home, "evaluate", first["folder"], "--clips", 1, "--json", cwd=toy_work).stdout)
     assert more["views"] == "1x1"
     assert (folder / "run.json").read_bytes() == before
 
-    (probed,) = json.loads(process(*home, "probe", first["folder"], "--json", cwd=toy_work).stdout)
+    (probed,) = json.loads(harbench(*home, "probe", first["folder"], "--json", cwd=toy_work).stdout)
     assert probed["top1"] == first["metrics"]["top1"] and len(probed["altered"]) == 3
-    scored = process(*home, "score", folder / "predictions.npz", "--dataset", "toy", "--json", cwd=toy_work).stdout
+    scored = harbench(*home, "score", folder / "predictions.npz", "--dataset", "toy", "--json", cwd=toy_work).stdout
     assert json.loads(scored)["metrics"]["top1"] == first["metrics"]["top1"]
 
     process(*home, "report", "toy", cwd=toy_work)
@@ -192,18 +192,18 @@ def test_missing_media_are_counted_never_dropped(toy_work: Path) -> None:
     (toy_work / "videos/left/bob_1.avi").unlink()
     (toy_work / "videos/right/ann_2.avi").write_bytes(b"")
     home = ("--home", "home")
-    told = process(*home, "prepare", "toy", "--from", "videos", cwd=toy_work, code=1).stderr
+    told = harbench(*home, "prepare", "toy", "--from", "videos", cwd=toy_work, code=1).stderr
     assert "left/bob_1.avi" in told and "--allow-missing" in told
     options = ("prepare", "toy", "--from", "videos", "--short-side", 32, "--allow-missing", "--json")
-    prepared = json.loads(process(*home, *options, cwd=toy_work, code=3).stdout)
+    prepared = json.loads(harbench(*home, *options, cwd=toy_work, code=3).stdout)
     assert prepared["missing"] == ["left/bob_1.avi"]
     assert list(prepared["failed"]) == ["right/ann_2.avi"]
-    assert "--ok-missing 2" in process(*home, "run", "toy.yaml", cwd=toy_work, code=1).stderr
-    (done,) = json.loads(process(*home, "run", "toy.yaml", "--ok-missing", 2, "--json", cwd=toy_work).stdout)
+    assert "--ok-missing 2" in harbench(*home, "run", "toy.yaml", cwd=toy_work, code=1).stderr
+    (done,) = json.loads(harbench(*home, "run", "toy.yaml", "--ok-missing", 2, "--json", cwd=toy_work).stdout)
     assert done["failed"] == 1
     assert "1 of 2 test samples" in done["partial"]
     assert done["metrics"]["top1"] <= 50.0
-    page = process(*home, "report", "toy", cwd=toy_work).stdout
+    page = harbench(*home, "report", "toy", cwd=toy_work).stdout
     assert "1 of 2 test samples" in page
 
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from harbench.api.catalog import find_recipe, read_any, read_recipe, recipe_paths
 from harbench.api.facts import input_shape
+from harbench.api.fitting import warn_of_settings
 from harbench.datasets.tables import expand_splits, load_spec, load_split
-from harbench.errors import RecipeError
-from harbench.recipe import Fusion, Recipe, differing_keys, dump_recipe, load_any, load_recipe
+from harbench.errors import HarbenchWarning, RecipeError
+from harbench.recipe import Fusion, Recipe, TrainConfig, differing_keys, dump_recipe, load_any, load_recipe
 from harbench.reporting.comparability import METRICS
 from harbench.reporting.published import load_published
 
@@ -90,12 +91,39 @@ def test_ten_mistakes_get_ten_lines(tmp_path: Path) -> None:
             },
             "joints beside pictures",
         ),
+        ({"input": {**GOOD["input"], "augment": {"rotate": 10}}}, "rotate moves joints, and .* is rgb"),
+        (
+            {
+                "input": {**GOOD["input"], "augment": {"hue": 0.1, "erase": 0.5}},
+                "data": {"dataset": "ucf101", "cache": {"stream": "pose"}},
+            },
+            "hue and erase change pictures, and .* is pose",
+        ),
+        ({"input": {**GOOD["input"], "augment": {"scale": [1.0, 0.4]}}}, r"scale: expected .*found \[1.0, 0.4\]"),
+        ({"input": {**GOOD["input"], "augment": {"erase_area": [0, 0]}}}, "erase_area: expected"),
         ({"data": {"dataset": "ucf101", "train_subset": {}}}, "exactly one of fraction and n"),
     ],
 )
 def test_parts_that_do_not_go_together(tmp_path: Path, changes: dict, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         load_recipe(write(tmp_path, {**GOOD, **changes}))
+
+
+def test_what_training_never_reaches() -> None:
+    train = {"epochs": 9, "schedule": {"name": "step", "milestones": [8, 9, 12], "warmup_epochs": 10}, "freeze": ["a"]}
+    assert TrainConfig.model_validate({**train, "unfreeze_epoch": 9}).never_reached == (
+        "schedule.milestones: 9, 12",
+        "schedule.warmup_epochs: 10",
+        "unfreeze_epoch: 9",
+    )
+    train["schedule"] = {"name": "step", "milestones": [8], "warmup_epochs": 9}
+    assert TrainConfig.model_validate({**train, "unfreeze_epoch": 8}).never_reached == ()
+    assert TrainConfig.model_validate({**train, "epochs": 0}).never_reached == ()
+
+
+def test_what_training_never_reaches_is_a_warning(tmp_path: Path) -> None:
+    with pytest.warns(HarbenchWarning, match=r"milestones: 20, 30, but training ends after train.epochs: 20"):
+        warn_of_settings(read_recipe("r2plus1d_18_linear", ("train.epochs=20",), home=tmp_path))
 
 
 def test_a_key_in_the_wrong_section_is_shown_its_place(tmp_path: Path) -> None:
@@ -168,8 +196,10 @@ def test_what_is_no_recipe(tmp_path: Path) -> None:
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RecipeError, match="not valid YAML"):
         load_recipe(tmp_path / "bytes.yaml")
-    with pytest.raises(RecipeError, match="Shipped recipes"):
+    with pytest.raises(RecipeError, match=r"there is no recipe nonsense\. `harbench recipes` lists"):
         find_recipe("nonsense")
+    with pytest.raises(RecipeError, match="recipe mc3_1; did you mean 'mc3_18'"):
+        find_recipe("mc3_1")
 
 
 def test_a_dumped_recipe_is_the_same_recipe(tmp_path: Path) -> None:

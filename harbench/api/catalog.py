@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harbench import places
-from harbench.errors import RecipeError
+from harbench.errors import RecipeError, did_you_mean
 from harbench.records import DatasetSpec, SplitCheck
 
 if TYPE_CHECKING:
@@ -128,8 +128,8 @@ def find_recipe(name: str) -> Path:
     shipped = places.shipped("recipes") / f"{path.name.removesuffix('.yaml')}.yaml"
     if path.parent.name in ("", "recipes") and shipped.is_file():
         return shipped
-    names = ", ".join(each.stem for each in recipe_paths())
-    raise RecipeError(f"there is no recipe at {name}. Shipped recipes: {names}. See `harbench recipes`.")
+    near = did_you_mean(path.stem, [each.stem for each in recipe_paths()])
+    raise RecipeError(f"there is no recipe {name}{near or '.'} `harbench recipes` lists those that are shipped.")
 
 
 def read_recipe(name: str, overrides: tuple[str, ...] = (), *, home: Path) -> Recipe:

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 from harbench import __version__
 from harbench.api.inputs import Inputs
 from harbench.errors import RecipeError
-from harbench.records import UNKNOWN, Comparability, DatasetSpec, Metrics, Predictions, ProtocolFacts, RunRecord
+from harbench.records import (
+    UNKNOWN,
+    Comparability,
+    DatasetSpec,
+    Metrics,
+    Predictions,
+    ProtocolFacts,
+    RunRecord,
+    SplitTable,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -144,6 +153,12 @@ def training_hash(inputs: Inputs) -> str:
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 
+def test_digest(table: SplitTable) -> str:
+    """Twelve hexadecimal digits of SHA-256 over the sorted test samples and their classes."""
+    rows = sorted(f"{sample.sample_id}\t{table.classes[sample.target].key}" for sample in table.subset("test"))
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:12]
+
+
 def model_metadata(inputs: Inputs) -> dict[str, str]:
     """What model.safetensors knows about itself: classes in order, model, input, protocol, training samples."""
     from dataclasses import asdict
@@ -225,4 +240,5 @@ def make_record(
         harbench=__version__,
         latency_ms=milliseconds,
         latency_on=where,
+        test_set="" if inputs.partial else test_digest(inputs.table),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +16,7 @@ from harbench.api.facts import view_gflops
 from harbench.api.folders import already_seen, keep_model_file, log_file, write_train_ids
 from harbench.api.inputs import Inputs, from_runs, obstacles, open_inputs
 from harbench.api.processes import environment, follows
-from harbench.errors import RunError
+from harbench.errors import HarbenchWarning, RunError
 from harbench.files import write_text
 from harbench.records import EpochStats, Track
 
@@ -59,6 +60,16 @@ def opened(
         yield inputs
 
 
+def warn_of_settings(recipe: Recipe) -> None:
+    """Warn of what a recipe asks for that it can hardly mean."""
+    from harbench.models.build import check_normalization
+
+    check_normalization(recipe)
+    for setting in recipe.train.never_reached:
+        message = f"train.{setting}, but training ends after train.epochs: {recipe.train.epochs}"
+        warnings.warn(message, HarbenchWarning, stacklevel=2)
+
+
 def train(
     inputs: Inputs, folder: Path, seed: int, device: torch.device, track: Track
 ) -> tuple[nn.Module, list[EpochStats]]:
@@ -66,7 +77,7 @@ def train(
     import torch
 
     from harbench.frames.clips import normalize
-    from harbench.models.build import build_model, check_normalization
+    from harbench.models.build import build_model
     from harbench.training.fit import chosen_epochs, fit
     from harbench.training.job import TrainData
     from harbench.training.watching import draw_curves, watching
@@ -79,7 +90,7 @@ def train(
         return build_model(recipe.model, len(classes), classes=classes)
 
     if not follows():
-        check_normalization(recipe)
+        warn_of_settings(recipe)
     view_gflops(fresh(), recipe, inputs.spec, len(classes))  # before hours of decoding: does the input fit the model?
     data = TrainData(inputs.train, inputs.val, partial(normalize, config=recipe.input))
 

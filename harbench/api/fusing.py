@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import gzip
 import json
 import logging
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 from harbench import __version__
 from harbench.api.folders import log_file, read_train_ids
 from harbench.api.processes import environment, follows
-from harbench.errors import RunError
+from harbench.errors import RunError, did_you_mean
 from harbench.files import replacing, write_text
 from harbench.records import ClassLabel, Comparability, Metrics, Predictions, ProtocolFacts, RunRecord, RunReport
 
@@ -149,11 +148,14 @@ def _command(member: Member, fusion: Fusion, seed: int, runs: Path) -> str:
     if "/" in member.recipe:
         return f"the run of {folder}"
     name, _, tag = member.recipe.partition("+")
-    words = ["harbench run", name, f"--split {fusion.data.split}"]
-    words += [f"--seed {seed}"] * bool(seed) + [f"--tag {tag}"] * bool(tag)
     shipped = [path.stem for path in recipe_paths()]
-    close = difflib.get_close_matches(name, shipped, n=1) if name not in shipped else []
-    note = f"   (no shipped recipe; did you mean {close[0]}?)" if close else ""
+    words = ["harbench run", name if name in shipped else f"{name}.yaml", f"--split {fusion.data.split}"]
+    words += [f"--seed {seed}"] * bool(seed) + [f"--tag {tag}"] * bool(tag)
+    note = (
+        ""
+        if name in shipped
+        else f"   (a recipe of yours: none is shipped under this name{did_you_mean(name, shipped)})"
+    )
     return " ".join(words) + note
 
 
@@ -253,6 +255,7 @@ def _record(
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         harbench=__version__,
         members={_name(each.folder, runs): each.weight for each in parts},
+        test_set=records[0].test_set,
     )
 
 

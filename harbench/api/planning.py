@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harbench import places
 from harbench.api.facts import input_shapes, view_gflops
+from harbench.api.fitting import warn_of_settings
 from harbench.api.inputs import from_runs, load_table, obstacles
 from harbench.errors import WeightsError
 from harbench.records import RunReport
@@ -31,13 +32,13 @@ def plan(recipe: Recipe | Fusion, folder: Path, seed: int, *, home: Path, runs: 
 
 def _training_plan(recipe: Recipe, folder: Path, seed: int, home: Path) -> RunReport:
     from harbench.datasets.tables import load_spec
-    from harbench.models.build import build_model, check_normalization
+    from harbench.models.build import build_model
     from harbench.models.profile import count_parameters
     from harbench.recipe import dump_recipe
 
     table = load_table(recipe, home)
     model = build_model(recipe.model.untrained(), len(table.classes))
-    check_normalization(recipe)
+    warn_of_settings(recipe)
     spec = load_spec(recipe.data.dataset, home)
     shapes, gflops = input_shapes(recipe, spec), view_gflops(model, recipe, spec, len(table.classes))
     forward, activations = _one_step(model, shapes)

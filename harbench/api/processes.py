@@ -128,19 +128,13 @@ def choose_device(name: str) -> torch.device:
 def environment(device: torch.device) -> dict[str, Any]:
     """What a bit-exact repetition needs to be equal: device, versions, threads."""
     import platform
+    from importlib.metadata import version
 
-    import av
-    import cv2
-    import numpy
     import torch
-    import torchvision
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    versions = {"torch": torch.__version__, "torchvision": torchvision.__version__, "numpy": numpy.__version__}
-    versions |= {
-        "cv2": cv2.__version__,
-        "av": av.__version__,
-        "python": platform.python_version(),
-        "harbench": __version__,
-    }
+    # As installed, not as imported: importing torchvision, which many a model does without, takes longer than torch.
+    libraries = {"torchvision": "torchvision", "numpy": "numpy", "cv2": "opencv-python-headless", "av": "av"}
+    versions = {"torch": torch.__version__} | {name: version(where) for name, where in libraries.items()}
+    versions |= {"python": platform.python_version(), "harbench": __version__}
     return {"device": str(device), "device_name": name, "threads": torch.get_num_threads(), "versions": versions}

@@ -98,6 +98,8 @@ def prepare(
         return
     side = int(short_side) if short_side.isdigit() else short_side or None
     own = api.OwnOptions(own_name, group_pattern, split_by or "", seed, test_share, force) if own_name else None
+    if own is None:
+        _refuse_own_options(context)
     with tracked(context) as (settings, track):
         report = api.prepare(
             name, home=settings.home, split=split, source=source, archives=archive or (), stream=stream, flow=flow,
@@ -109,6 +111,20 @@ def prepare(
     show(report, lambda report: "\n".join(_lines(report, dry_run)), as_json)
     if report.incomplete > ok_missing and not dry_run:
         raise typer.Exit(INCOMPLETE)
+
+
+def _refuse_own_options(context: typer.Context) -> None:
+    """A usage error for what is said of a folder of the user's own, when none is given."""
+    said = [
+        option
+        for option in ("group_pattern", "split_by", "seed", "test_share", "force")
+        if getattr(context.get_parameter_source(option), "name", "") == "COMMANDLINE"
+    ]
+    if said:
+        names = ", ".join(f"--{option.replace('_', '-')}" for option in said)
+        raise typer.BadParameter(
+            f"of a folder of yours, which needs a name:  harbench prepare DIR --name NAME {names} ...", param_hint=names
+        )
 
 
 def _lines(report: api.PrepareReport, dry_run: bool) -> Iterator[str]:

@@ -7,7 +7,6 @@ the rule `SPEC.rows`.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -22,7 +21,7 @@ from types import ModuleType
 
 from harbench import places
 from harbench.datasets.parse import KEY, Row, read_classes, read_samples, without_suffix
-from harbench.errors import DatasetError
+from harbench.errors import DatasetError, did_you_mean
 from harbench.records import ClassLabel, DatasetSpec, Sample, SplitTable, Subset
 
 _DEFINES_SPEC = re.compile(r"^SPEC\b[^=\n]*=", re.MULTILINE)
@@ -49,7 +48,7 @@ def load_spec(name: str, home: Path | None = None) -> DatasetSpec:
             )
         known = dataset_names(home)
         raise DatasetError(
-            f"There is no data set {name!r}{_nearest(name, known)}. There are: {', '.join(known)}. "
+            f"There is no data set {name!r}{did_you_mean(name, known) or '.'} There are: {', '.join(known)}. "
             "Your own goes into `datasets/NAME.py` and `splits/NAME/` under the data home (--home)."
         )
     if len(files) > 1:
@@ -139,7 +138,7 @@ def _unknown_split(spec: DatasetSpec, name: str, names: Sequence[str]) -> Datase
     derived = [known for known in names if known not in spec.splits]
     also = f"; derived from them: {derived[0]} ... {derived[-1]} ({len(derived)})" if derived else ""
     return DatasetError(
-        f"{spec.name} has no split {name!r}{_nearest(name, names)}. It has: {', '.join(spec.splits)}{also}. "
+        f"{spec.name} has no split {name!r}{did_you_mean(name, names) or '.'} It has: {', '.join(spec.splits)}{also}. "
         f"`harbench splits {spec.name}` shows them."
     )
 
@@ -298,8 +297,3 @@ def _smallest_hashes(dataset: str, labels: dict[str, set[int]], fraction: float)
         groups.sort(key=lambda group: hashlib.sha256(f"{dataset}/{group}".encode()).digest())
         held_out.update(groups[: max(round(fraction * len(groups)), 1)] if len(groups) > 1 else ())
     return held_out
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; the nearest is {close[0]!r}" if close else ""

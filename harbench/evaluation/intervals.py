@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special  # and `stats` where it is needed: it takes longer to load than most intervals to compute
 
 Array = npt.NDArray[np.float64]
 Hits = npt.NDArray[np.bool_]
@@ -124,15 +124,19 @@ def _mean_and_error(sums: Array, sizes: Array) -> tuple[float, float]:
 
 
 def _t(count: int) -> float:
-    return float(stats.t.ppf((1 + _LEVEL) / 2, max(count - 1, 1)))
+    return float(special.stdtrit(max(count - 1, 1), (1 + _LEVEL) / 2))
 
 
 def _wilson(share: float, count: int) -> tuple[float, float]:
+    from scipy import stats
+
     found = stats.binomtest(round(share * count), count).proportion_ci(_LEVEL, method="wilson")
     return _percent(found.low, found.high)
 
 
 def _bootstrap(sums: Array, sizes: Array) -> tuple[float, float]:
+    from scipy import stats
+
     parts = len(sums)
 
     def mean_share(*rows: Array, axis: int) -> Array:

@@ -7,7 +7,6 @@ Three kinds of file: `.csv` (a sample and one column a class, or a sample and it
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import math
 import zipfile
@@ -22,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harbench.datasets.parse import without_suffix
-from harbench.errors import DatasetError
+from harbench.errors import DatasetError, did_you_mean
 from harbench.pickles import Stub, read_pickle
 from harbench.records import ClassLabel, Sample
 
@@ -195,8 +194,7 @@ def class_columns(names: Sequence[str], classes: Sequence[ClassLabel], where: st
         if len(indices) == 1:
             found.append(min(indices))
         else:
-            near = difflib.get_close_matches(name, [label.key for label in classes], 1)
-            problems.append(f"{name!r}" + (f" (did you mean {near[0]}?)" if near else ""))
+            problems.append(f"{name!r}{did_you_mean(name, [label.key for label in classes])}")
     twice = {classes[index].key for index in found if found.count(index) > 1}
     if problems or twice:
         raise DatasetError(

@@ -13,7 +13,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import scipy.ndimage
 
 from harbench.errors import RecipeError
 from harbench.frames.transforms import Draw
@@ -185,7 +184,9 @@ def resize_tracks(joints: Floats, length: int) -> Floats:
 @cache
 def _spline(frames: int, length: int) -> Points:
     """Matrix `[length, frames]` of `zoom`, which is linear in the values: computed once, applied to all tracks."""
-    weights: Points = scipy.ndimage.zoom(np.eye(frames), (length / frames, 1), order=3)
+    from scipy.ndimage import zoom  # here, not above: few recipes resize tracks, and it slows every start
+
+    weights: Points = zoom(np.eye(frames), (length / frames, 1), order=3)
     return weights
 
 

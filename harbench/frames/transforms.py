@@ -75,7 +75,7 @@ def train_clip(frames: Frames, config: InputConfig, drawn: Draw) -> Frames:
         if clip.shape[3] == 2:  # flow: what went right goes left
             clip[..., 0] = 255 - clip[..., 0]
     clip = _recolour(clip, _colours(clip, augment, drawn), config.channels == "grey")
-    return _erased(clip, drawn) if drawn.erase < augment.erase else clip
+    return _erased(clip, augment.erase_area, drawn) if drawn.erase < augment.erase else clip
 
 
 def eval_clip(frames: Frames, config: InputConfig, *, crop: int, crops: int) -> Frames:
@@ -149,13 +149,14 @@ def _colours(clip: Frames, augment: AugmentConfig, drawn: Draw) -> npt.NDArray[n
     return np.column_stack([contrast * brightness * colour, np.full(3, offset)])
 
 
-def _erased(clip: Frames, drawn: Draw) -> Frames:
-    """Random erasing (arXiv:1708.04896): a box of 2 to 33 % of the area, aspect log-uniform in 0.3..1/0.3, in all frames.
+def _erased(clip: Frames, areas: tuple[float, float], drawn: Draw) -> Frames:
+    """Random erasing (arXiv:1708.04896): a box whose share of the area is in `areas`, in all frames.
 
-    Filled with the clip's mean colour, so that no edge of unlike brightness gives the box away more than it must.
+    Its aspect is log-uniform in 0.3..1/0.3. It is filled with the clip's mean colour, so that no edge of unlike
+    brightness gives the box away more than it must.
     """
     height, width = clip.shape[1:3]
-    area = height * width * (0.02 + 0.31 * drawn.erase_area)
+    area = height * width * (areas[0] + (areas[1] - areas[0]) * drawn.erase_area)
     aspect = 0.3 ** (2 * drawn.erase_aspect - 1)
     rows = min(max(round(math.sqrt(area / aspect)), 1), height)
     columns = min(max(round(math.sqrt(area * aspect)), 1), width)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from harbench.errors import HarbenchWarning, RecipeError, WeightsError
+from harbench.errors import HarbenchWarning, RecipeError, WeightsError, did_you_mean
 from harbench.frames.clips import MEAN_STD
 from harbench.models.find import find_model
 from harbench.models.hubs import hub_of, is_published
@@ -75,8 +74,7 @@ def _check_args(function: Callable[..., Any], config: ModelConfig) -> None:
     problems = []
     for key in config.args:
         if key not in legal:
-            close = difflib.get_close_matches(key, legal, n=1, cutoff=0.5)
-            problems.append(f"model.args.{key}: unknown" + (f"; did you mean {close[0]!r}?" if close else ""))
+            problems.append(f"model.args.{key}: unknown{did_you_mean(key, legal)}")
     for key, parameter in legal.items():
         if parameter.default is parameter.empty and key not in config.args:
             problems.append(f"model.args.{key}: missing")

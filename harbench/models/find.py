@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -13,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from harbench.errors import RecipeError
+from harbench.errors import RecipeError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,9 +38,8 @@ def find_model(name: str) -> Callable[..., nn.Module]:
         return found  # type: ignore[no-any-return]
     shipped = _shipped()
     if name not in shipped:
-        close = difflib.get_close_matches(name, shipped, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(shipped))}."
-        raise RecipeError(f"model.name: there is no {name!r}; {hint} A model of your own is `file.py:function`.")
+        hint = did_you_mean(name, shipped) or f"; there are {', '.join(sorted(shipped))}."
+        raise RecipeError(f"model.name: there is no {name!r}{hint} A model of your own is `file.py:function`.")
     return getattr(importlib.import_module(f"harbench.models.{shipped[name]}"), name)  # type: ignore[no-any-return]
 
 

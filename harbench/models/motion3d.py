@@ -8,22 +8,43 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional
+
+_NOISE = 0.2
+"""Of differences where 1 is about a moving edge. What a camera and its coding move is less, and all over the picture."""
 
 
-def motion3d(num_classes: int, *, width: int = 16, dropout: float = 0.2) -> nn.Module:
+def motion3d(
+    num_classes: int,
+    *,
+    width: int = 16,
+    dropout: float = 0.2,
+    follow: int = 0,
+    shift: float = 0.0,
+    zoom: float = 0.0,
+) -> nn.Module:
     """Four 3D convolutions on frame differences, for clips `[B, 3, T, H, W]` with T >= 9 and H, W >= 32.
 
     Args:
         num_classes: length of the logits.
         width: channels of the first layer; the later ones have 2, 4 and 8 times as many.
         dropout: probability before the linear layer.
+        follow: side in pixels, 32 or more, of a square window that goes along with what moves, so that whoever crosses
+            the picture stays in its middle: see `follow_motion`. 0: the whole picture is seen.
+        shift: in training the window is off its place by up to so many pixels either way, drawn once a clip.
+        zoom: in training the window's side is multiplied by a factor drawn from 1 - zoom to 1 + zoom, once a clip.
     """
-    return _Motion3d(num_classes, width, dropout)
+    if follow and (follow < 32 or not 0 <= zoom < 1 or shift < 0):
+        raise ValueError("follow needs 32 pixels at least, zoom a share below 1, and shift pixels, not below 0")
+    if (shift or zoom) and not follow:
+        raise ValueError("shift and zoom are of the window that follow asks for")
+    return _Motion3d(num_classes, width, dropout, follow, shift, zoom)
 
 
 class _Motion3d(nn.Module):
-    def __init__(self, num_classes: int, width: int, dropout: float) -> None:
+    def __init__(self, num_classes: int, width: int, dropout: float, follow: int, shift: float, zoom: float) -> None:
         super().__init__()
+        self.follow, self.shift, self.zoom = follow, shift, zoom
         self.features = nn.Sequential(
             _convolution(1, width, (3, 5, 5), (1, 2, 2)),
             nn.MaxPool3d(2),
@@ -42,9 +63,56 @@ class _Motion3d(nn.Module):
         grey = clips.mean(dim=1, keepdim=True)
         # Neighbouring frames differ little: four times as much puts a moving edge at about one.
         motion = 4 * (grey[:, :, 1:] - grey[:, :, :-1])
+        if self.follow:
+            shift, zoom = (self.shift, self.zoom) if self.training else (0.0, 0.0)
+            motion = follow_motion(motion, self.follow, shift, zoom)
         features = self.features(motion.contiguous(memory_format=torch.channels_last_3d))
         logits: torch.Tensor = self.head(features.mean(dim=(2, 3, 4)))
         return logits
+
+
+def follow_motion(motion: torch.Tensor, side: int, shift: float = 0.0, zoom: float = 0.0) -> torch.Tensor:
+    """Windows `[B, 1, T, side, side]` of frame differences `[B, 1, T, H, W]` that go along with what moves.
+
+    Outside the picture nothing moves. `shift` and `zoom` are those of `motion3d`, drawn from torch's generator.
+    """
+    clips, _, frames, height, width = motion.shape
+    x, y = _path(motion[:, 0])
+    scale = torch.ones_like(y)
+    if shift or zoom:
+        drawn = 2 * torch.rand(3, clips, 1, dtype=motion.dtype, device=motion.device) - 1
+        x, y, scale = x + shift * drawn[0], y + shift * drawn[1], 1 + zoom * drawn[2]
+    offsets = (scale * (_centres(side, motion) - side / 2))[:, None]
+    # grid_sample counts from -1 at one edge of the picture to 1 at the other.
+    columns, rows = 2 * (x[..., None] + offsets) / width - 1, 2 * (y[..., None] + offsets) / height - 1
+    places = (columns[:, :, None, :].expand(-1, frames, side, -1), rows[:, :, :, None].expand(-1, frames, -1, side))
+    grid = torch.stack(places, dim=-1)
+    pictures = motion.transpose(1, 2).flatten(0, 1)
+    seen = functional.grid_sample(pictures, grid.flatten(0, 1), padding_mode="zeros", align_corners=False)
+    return seen.reshape(clips, frames, 1, side, side).transpose(1, 2)
+
+
+def _path(motion: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The middle of what moves in `[B, T, H, W]`: x `[B, T]`, and y `[B, 1]`, which stays, in pixels.
+
+    x changes at the constant speed that fits the frames best: least squares, each weighted by how much moves in it.
+    """
+    energy = (motion.abs() - _NOISE).clamp(min=0)
+    amount = energy.sum((2, 3)) + 1e-6  # of nothing, the middle is anywhere
+    weights = amount / amount.sum(1, keepdim=True)
+    across = (energy.sum(2) * _centres(motion.shape[3], motion)).sum(2) / amount
+    x = (weights * across).sum(1, keepdim=True)
+    y = (energy.sum((1, 3)) * _centres(motion.shape[2], motion)).sum(1, keepdim=True) / amount.sum(1, keepdim=True)
+    time = _centres(motion.shape[1], motion)
+    time = time - (weights * time).sum(1, keepdim=True)
+    # One frame squared is added, so that the speed is 0 where one frame has all the motion.
+    speed = (weights * time * (across - x)).sum(1, keepdim=True) / ((weights * time**2).sum(1, keepdim=True) + 1)
+    return x + speed * time, y
+
+
+def _centres(count: int, like: torch.Tensor) -> torch.Tensor:
+    """Where the middles of `count` pixels in a row are: 0.5, 1.5, ..."""
+    return torch.arange(count, dtype=like.dtype, device=like.device) + 0.5
 
 
 def _convolution(

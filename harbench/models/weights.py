@@ -7,7 +7,6 @@ them is ever executed.
 
 from __future__ import annotations
 
-import difflib
 import gzip
 import json
 import logging
@@ -23,7 +22,7 @@ import safetensors
 import torch
 from torch import nn
 
-from harbench.errors import HarbenchWarning, WeightsError
+from harbench.errors import HarbenchWarning, WeightsError, did_you_mean
 from harbench.models.hubs import HUBS, check_hub, fetched, hub_of, is_published
 from harbench.recipe import ModelConfig
 
@@ -159,10 +158,9 @@ def _file_of(config: ModelConfig) -> Path:
         return path
     path = Path(str(config.weights)).expanduser()
     if not path.is_file():
-        close = difflib.get_close_matches(str(config.weights), HUBS, n=1)
         raise WeightsError(
             f"model.weights: expected {', '.join(HUBS)}, hf:owner/name, https://... or a file; found {config.weights!r}, "
-            f"and there is no file {path.absolute()}" + (f"; did you mean {close[0]!r}?" if close else "")
+            f"and there is no file {path.absolute()}" + did_you_mean(str(config.weights), HUBS)
         )
     return path
 

@@ -152,11 +152,21 @@ class AugmentConfig(Part):
     grey: Fraction = 0.0
     """Probability that a clip loses its colours."""
     erase: Fraction = 0.0
-    """Probability that a box of 2 to 33 % of the area, aspect 0.3 to 3.3, is filled with the clip's mean colour."""
+    """Probability that a box of aspect 0.3 to 3.3 is filled with the clip's mean colour (arXiv:1708.04896)."""
+    erase_area: tuple[Fraction, Fraction] = (0.02, 0.33)
+    """Range of the box's area, as a share of the clip's."""
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
     """Poses only: rotation in the image plane (2D) or about the vertical axis (3D), degrees either way."""
     noise: Annotated[float, Field(ge=0)] = 0.0
     """Poses only: standard deviation of Gaussian joint noise after normalisation."""
+
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> AugmentConfig:
+        for name in ("scale", "erase_area"):
+            smallest, largest = getattr(self, name)
+            if smallest > largest or not largest:
+                raise ValueError(f"{name}: expected [smallest, largest] share of the area, found {[smallest, largest]}")
+        return self
 
 
 class InputConfig(Part):

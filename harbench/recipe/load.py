@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from harbench.errors import RecipeError
+from harbench.errors import RecipeError, did_you_mean
 from harbench.places import shipped
 from harbench.recipe.fusion import Fusion
 from harbench.recipe.schema import Recipe
@@ -253,8 +252,7 @@ def _section(annotation: Any) -> type[BaseModel] | None:
 
 
 def _nearest(value: str, names: Iterable[str]) -> str:
+    if near := did_you_mean(value, names):
+        return near
     ordered = sorted(names)
-    close = difflib.get_close_matches(value, ordered, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {close[0]!r}?"
     return f"; there are {', '.join(ordered[:12])}{', ...' if len(ordered) > 12 else ''}" if ordered else ""

@@ -121,11 +121,24 @@ class Recipe(Part):
             raise ValueError(
                 f"input.center: spine and motion among input.features are of joints, not of {self.data.cache.stream}"
             )
+        if idle := self._idle_augmentation():
+            raise ValueError(f"input.augment: {idle}, and data.cache.stream is {self.data.cache.stream}")
         if self.input.with_pose and self.data.cache.stream != "rgb":
             raise ValueError(f"input.with_pose puts joints beside pictures, not {self.data.cache.stream}")
         if self.input.with_pose and (self.train.mixup or self.train.cutmix):
             raise ValueError("input.with_pose: train.mixup and cutmix blend pictures, and joints cannot be blended")
         return self
+
+    def _idle_augmentation(self) -> str:
+        """What is asked of pictures that are not read, or of joints, in words."""
+        augment, stream = self.input.augment, self.data.cache.stream
+        colours = ("brightness", "contrast", "saturation", "hue", "grey")
+        if stream == "pose" and (found := [name for name in (*colours, "erase") if getattr(augment, name)]):
+            return f"{' and '.join(found)} {'changes' if len(found) == 1 else 'change'} pictures"
+        if stream != "pose" and not self.input.with_pose:
+            found = [name for name in ("rotate", "noise") if getattr(augment, name)]
+            return f"{' and '.join(found)} {'moves' if len(found) == 1 else 'move'} joints" if found else ""
+        return ""
 
     @model_validator(mode="after")
     def _clips_fit(self) -> Recipe:

@@ -133,3 +133,14 @@ class TrainConfig(Part):
         if self.unfreeze_epoch is not None and not self.freeze:
             raise ValueError("unfreeze_epoch: nothing is frozen; give freeze: [prefix]")
         return self
+
+    @property
+    def never_reached(self) -> tuple[str, ...]:
+        """What is set for after the last epoch, in words: a fault, or a training cut short on purpose."""
+        late = [each for each in self.schedule.milestones if each >= self.epochs]
+        said = [f"schedule.milestones: {', '.join(map(str, late))}"] * bool(late)
+        said += [f"schedule.warmup_epochs: {self.schedule.warmup_epochs:g}"] * (
+            self.schedule.warmup_epochs > self.epochs
+        )
+        said += [f"unfreeze_epoch: {self.unfreeze_epoch}"] * ((self.unfreeze_epoch or 0) >= self.epochs)
+        return tuple(said) if self.epochs else ()

@@ -97,6 +97,8 @@ class RunRecord:
     """Median wall time of one forward pass of one view; None where it was not measured."""
     latency_on: str = ""
     """The device that it was measured on, in words."""
+    test_set: str = ""
+    """Digest of the test samples with their classes: it changes when a data set is made again. Empty: not recorded."""
 
 
 @dataclass(frozen=True)

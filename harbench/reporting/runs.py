@@ -92,7 +92,22 @@ def load_runs(root: Path) -> list[RunRecord]:
             continue
         # A folder that was moved or copied is what it is called now.
         records.append(replace(record, folder=path.parent.relative_to(root).as_posix()))
-    return _with_joint(records, root)
+    return _with_joint(_of_todays_data(records), root)
+
+
+def _of_todays_data(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The records, those on other test samples than the newest of the same data set and split being partial."""
+    newest: dict[tuple[str, str], RunRecord] = {}
+    for record in sorted(records, key=lambda record: record.finished):
+        if record.test_set:
+            newest[record.dataset, record.split] = record
+    return [
+        replace(record, partial=f"on other test samples than {now.folder}: {record.dataset} was made again since")
+        if record.test_set and not record.partial and now.test_set != record.test_set
+        else record
+        for record in records
+        for now in (newest.get((record.dataset, record.split), record),)
+    ]
 
 
 def save_joint(recipe: Path, split_set: str, seed: str, finished: Mapping[str, str], joint: JointInterval) -> None:

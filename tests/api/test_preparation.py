@@ -148,6 +148,9 @@ def test_killed_while_fetching_it_goes_on(home: tuple[Path, HostileServer]) -> N
 def test_usage(home: tuple[Path, HostileServer]) -> None:
     where, _ = home
     harbench(where, "prepare", "fetched", "--limit-rate", "soon", code=2)
+    assert (
+        "--seed" in harbench(where, "prepare", "fetched", "--seed", "3", code=2).stderr
+    )  # not of a folder of one's own
     (where / "file").touch()
     told = harbench(where / "file", "prepare", "weizmann", "--url", "http://x/weizmann.zip", code=1).stderr
     assert "Not a directory" in told and "--home" in told

@@ -17,7 +17,7 @@ from harbench.api.catalog import read_recipe
 from harbench.errors import DatasetError, RecipeError, RunError
 from harbench.recipe import Recipe
 from harbench.records import RunRecord
-from harbench.reporting.runs import load_run
+from harbench.reporting.runs import load_run, load_runs
 from harbench.training import step as step_module
 
 
@@ -246,6 +246,9 @@ def test_a_data_set_made_again_does_not_fit_old_runs(work: Path) -> None:
     table.write_text(table.read_text().replace("ann,train", "ann,test"))
     with pytest.raises(RunError, match=r"made on another many official: 2 of the 6 test samples(.|\n)*--force"):
         api.evaluate(Path("many/many/official/seed0"), home=work / "home", runs=work / "runs")
+    run(work, "train.epochs=1", tag="today")
+    old, new = load_runs(work / "runs")
+    assert "many was made again since" in old.partial and not new.partial
 
 
 def test_evaluation_is_held_to_the_rules_of_recipes(work: Path) -> None:

@@ -131,7 +131,7 @@ def test_mistakes_are_told(tmp_path: Path, scores: np.ndarray) -> None:
     ids = [sample.sample_id for sample in TEST]
     names = [*KEYS[:-1], "YoYoo"]
     np.savez(tmp_path / "p.npz", ids=ids, scores=scores, classes=names)
-    with pytest.raises(DatasetError, match="did you mean YoYo"):
+    with pytest.raises(DatasetError, match="did you mean 'YoYo'"):
         score(tmp_path / "p.npz", tmp_path)
     np.savez(tmp_path / "p.npz", ids=ids, scores=scores[:, :-1], classes=KEYS[:-1])
     with pytest.raises(DatasetError, match="without: YoYo"):

@@ -69,7 +69,7 @@ def test_a_users_data_set_is_found_under_the_home(home: Path) -> None:
 
 
 def test_an_unknown_data_set_names_the_nearest_and_all() -> None:
-    with pytest.raises(DatasetError, match=r"'ucf10'; the nearest is 'ucf101'.*hmdb51.*kth"):
+    with pytest.raises(DatasetError, match=r"'ucf10'; did you mean 'ucf101'.*hmdb51.*kth"):
         load_spec("ucf10")
 
 
@@ -157,7 +157,7 @@ def test_an_unknown_split_names_the_nearest_and_all(dataset: str, split: str, ne
         with pytest.raises(DatasetError, match="has no split") as raised:
             ask()
         assert spec.splits[0] in str(raised.value) and f"harbench splits {dataset}" in str(raised.value)
-        assert nearest is None or f"the nearest is '{nearest}" in str(raised.value)
+        assert nearest is None or f"did you mean '{nearest}" in str(raised.value)
 
 
 # ------------------------------------------------------------------------------------------------------- derived splits

@@ -177,17 +177,17 @@ def test_a_grey_clip_is_grey_in_every_frame() -> None:
     assert np.ptp(train_clip(frames, config(16, grey=0.5), replace(MIDDLE, grey=0.6)).astype(int), axis=3).max() > 100
 
 
-@pytest.mark.parametrize("channels", ["rgb", "grey"])
-def test_a_box_is_erased_from_all_frames_alike(channels: str) -> None:
+@pytest.mark.parametrize(("channels", "area"), [("rgb", (0.02, 0.33)), ("grey", (0.02, 0.33)), ("rgb", (0.1, 0.2))])
+def test_a_box_is_erased_from_all_frames_alike(channels: str, area: tuple[float, float]) -> None:
     frames = np.random.default_rng(0).integers(0, 255, (4, 40, 40, 3)).astype(np.uint8)
     plain = train_clip(frames, config(32, 32, channels), MIDDLE)
     for numbers in np.random.default_rng(1).random((50, 4)):
         drawn = replace(MIDDLE, erase=0.0, erase_area=numbers[0], erase_aspect=numbers[1],
                         erase_top=numbers[2], erase_left=numbers[3])  # fmt: skip
-        clip = train_clip(frames, config(32, 32, channels, erase=1.0), drawn)
+        clip = train_clip(frames, config(32, 32, channels, erase=1.0, erase_area=area), drawn)
         changed = (clip != plain).any(axis=(0, 3))
         rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
         share = (np.ptp(rows) + 1) * (np.ptp(columns) + 1) / 32**2
-        assert 0.005 < share < 0.36
+        assert area[0] / 2 < share < area[1] + 0.03
         box = clip[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         assert (box == box[0, 0, 0]).all()

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from harbench.models.motion3d import motion3d
+from harbench.models.motion3d import follow_motion, motion3d
 
 
 @pytest.fixture
@@ -46,3 +46,49 @@ def test_learns_the_direction_of_time() -> None:
         torch.nn.functional.cross_entropy(model(clips), targets).backward()
         optimizer.step()
     assert (model(clips).argmax(1) == targets).all()
+
+
+def square(x: float, y: float, side: int = 5, height: int = 40, width: int = 60) -> torch.Tensor:
+    """One picture `[H, W]`: a bright square with its middle at (x, y)."""
+    rows, columns = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    return (((rows - y).abs() < side / 2) & ((columns - x).abs() < side / 2)).float()
+
+
+@pytest.mark.parametrize("speed", [-2.0, 0.0, 1.0, 3.0])
+def test_the_window_goes_along_with_what_moves(speed: float) -> None:
+    noise = 0.19 * (2 * torch.rand(15, 40, 60, generator=torch.Generator().manual_seed(0)) - 1)
+    differences = torch.stack([square(30.5 + speed * (t - 7), 15.5) for t in range(15)]).maximum(noise)
+    seen = follow_motion(differences[None, None], 32)[0, 0]
+    assert seen.shape == (15, 32, 32)
+    for picture in seen:
+        rows, columns = torch.where(picture > 0.5)
+        assert abs(float(rows.float().mean()) - 15.5) < 1 and abs(float(columns.float().mean()) - 15.5) < 2
+
+
+def test_outside_the_picture_nothing_moves() -> None:
+    corner = torch.stack([square(3.5, 3.5)] * 4)[None, None]
+    seen = follow_motion(corner, 32)[0, 0, 0]
+    assert seen[:12].abs().sum() == seen[:, :12].abs().sum() == 0
+    assert seen.sum() == pytest.approx(25, abs=1)
+    assert follow_motion(torch.zeros(2, 1, 4, 40, 60), 32).abs().sum() == 0
+
+
+def test_shift_and_zoom_are_drawn_once_a_clip_and_in_training_only() -> None:
+    clips = torch.stack([square(30.5 + t, 15.5) for t in range(10)]).expand(2, 3, -1, -1, -1)
+    torch.manual_seed(0)
+    model = motion3d(3, width=4, dropout=0.0, follow=32, shift=6, zoom=0.2).eval()
+    torch.testing.assert_close(model(clips)[0], model(clips)[1])
+    still = torch.stack([square(30.5, 20.5, side=9)] * 6).expand(2, 1, -1, -1, -1)
+    windows = follow_motion(still, 32, shift=6, zoom=0.2)[:, 0]
+    for clip in windows:
+        torch.testing.assert_close(clip, clip[:1].expand(6, -1, -1))
+    assert not torch.equal(windows[0], windows[1])
+    assert (windows.sum((1, 2, 3)) / 6 / 81 - 1).abs().max() < 0.7  # 1 / 0.8 ** 2 at most
+
+
+@pytest.mark.parametrize(
+    "args", [{"follow": 16}, {"follow": 64, "zoom": 1.0}, {"follow": 64, "shift": -1}, {"zoom": 0.1}]
+)
+def test_windows_that_cannot_be(args: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="follow"):
+        motion3d(3, **args)  # type: ignore[arg-type]

@@ -110,6 +110,26 @@ def test_a_moved_run_is_called_what_it_is_called_now(tmp_path: Path, make_run: C
     assert [record.folder for record in load_runs(tmp_path)] == ["ucf101/mine+lr2/split1/seed0"]
 
 
+def test_runs_on_a_data_set_made_again_are_not_ranked_with_the_newest(
+    tmp_path: Path, make_run: Callable[..., RunRecord]
+) -> None:
+    made = [
+        replace(make_run("a"), test_set="first", finished="2026-01-01T00:00:00+00:00"),
+        replace(make_run("b"), test_set="again", finished="2026-01-03T00:00:00+00:00"),
+        replace(make_run("c"), test_set="again", finished="2026-01-02T00:00:00+00:00"),
+        replace(make_run("d", split="split2"), test_set="first"),
+        replace(make_run("e"), test_set=""),
+        replace(make_run("f", partial="3 of 9 classes"), test_set="first", finished="2026-01-01T00:00:00+00:00"),
+    ]
+    for record in made:
+        save_run(tmp_path / record.folder, record, _predictions(), CLASSES, METRICS)
+    told = {record.recipe: record.partial for record in load_runs(tmp_path)}
+    assert told == {
+        "a": "on other test samples than ucf101/b/split1/seed0: ucf101 was made again since",
+        "b": "", "c": "", "d": "", "e": "", "f": "3 of 9 classes",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "{}", '{"key": 1}', '"word"', '{"folder": "x", "unknown": 3}', "\udcff"]
 )
