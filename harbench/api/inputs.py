@@ -175,15 +175,23 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
 
 def _checked_cache(recipe: Recipe, table: SplitTable, config: CacheConfig, home: Path, ok_missing: int) -> FrameCache:
     """The open cache for `config`; CacheError if there is none, or if it lacks too many media."""
+    from harbench.api.recording import known_failures
     from harbench.frames.cache import find_cache, open_cache
 
     line = prepare_line(recipe, config)
-    cache = open_cache(find_cache(home, table.dataset, config, make=line))
+    folder = find_cache(home, table.dataset, config, make=line)
+    cache = open_cache(folder)
     missing = missing_media(table, cache)
     if len(missing) > ok_missing:
+        why = known_failures(home, table.dataset, folder.name)
+        broken = [f"  {media}: {why[media]}\n" for media in missing if media in why]
+        told = (
+            f"{len(broken)} of them could not be read when they were prepared: get whole copies of\n" if broken else ""
+        )
         raise CacheError(
             f"{len(missing)} of {len(table.media())} media of {table.dataset} {table.split} are not in the cache "
-            f"{config.name}, the first is {missing[0]}.\nPrepare them:  {line}\n"
+            f"{config.name}, the first is {missing[0]}.\n{told}{''.join(broken[:5])}"
+            f"Prepare them:  {line}\n"
             f"or go on without them:  --ok-missing {len(missing)}  "
             "(test samples among them count as wrong, and the run is partial)"
         )
