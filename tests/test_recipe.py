@@ -109,6 +109,22 @@ def test_parts_that_do_not_go_together(tmp_path: Path, changes: dict, words: str
         load_recipe(write(tmp_path, {**GOOD, **changes}))
 
 
+def test_what_may_be_one_of_several_types_is_one_mistake(tmp_path: Path) -> None:
+    wrong = {**GOOD, "data": {"dataset": "ucf101", "cache": {"short_side": "nativ"}}}
+    wrong["input"] = {**GOOD["input"], "center": "spinee", "resize": [128, "x"]}
+    with pytest.raises(RecipeError) as error:
+        load_recipe(write(tmp_path, wrong), ["input.size=[1]", "input.augment.scale=0.5"])
+    assert [line.strip() for line in str(error.value).splitlines()[1:]] == [
+        "data.cache.short_side: Input should be a valid integer or 'native' (found 'nativ'); did you mean 'native'?",
+        "input.augment.scale: Input should be a valid tuple (found 0.5)",
+        "input.center: Input should be a valid boolean or 'spine' (found 'spinee'); did you mean 'spine'?",
+        "input.resize.1: Input should be a valid integer, unable to parse string as an integer (found 'x')",
+        "input.size: Input should be a valid integer (found [1])",
+    ]
+    with pytest.raises(RecipeError, match=r"problem:\n  input.resize: Tuple should have at most 2 items"):
+        load_recipe(write(tmp_path, GOOD), ["input.resize=[1, 2, 3]"])
+
+
 def test_what_training_never_reaches() -> None:
     train = {"epochs": 9, "schedule": {"name": "step", "milestones": [8, 9, 12], "warmup_epochs": 10}, "freeze": ["a"]}
     assert TrainConfig.model_validate({**train, "unfreeze_epoch": 9}).never_reached == (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def load_any(
     try:
         recipe = kind.model_validate(raw)
     except ValidationError as error:
-        problems += [_explain(item, kind) + _whence(item["loc"], documents) for item in error.errors()]
+        problems += [line + _whence(keys, documents) for keys, line in _explained(error, kind, raw)]
     for dotted, names in (known or {}).items():
         value = _dig(raw, dotted)
         if isinstance(value, str) and ":" not in value and value not in set(names):
@@ -74,11 +74,12 @@ def load_resolved(path: Path, changes: Mapping[str, Any] | None = None) -> Recip
 
     Raises RecipeError with every problem, as of a recipe.
     """
+    raw = _merged(_document(path), changes or {})
     try:
-        return Recipe.model_validate(_merged(_document(path), changes or {}))
+        return Recipe.model_validate(raw)
     except ValidationError as error:
         raise RecipeError(
-            "\n".join([f"{path}:", *(f"  {_explain(item, Recipe)}" for item in error.errors())])
+            "\n".join([f"{path}:", *(f"  {line}" for _, line in _explained(error, Recipe, raw))])
         ) from None
 
 
@@ -207,6 +208,49 @@ def _dig(raw: Mapping[str, Any], dotted: str) -> Any:
             return None
         node = node.get(part)
     return node
+
+
+def _explained(error: ValidationError, kind: type[BaseModel], raw: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """The place of every mistake, and a line on it; what may be one of several types is one mistake, not one a type."""
+    either: dict[tuple[Any, ...], list[Any]] = {}
+    for item in error.errors():
+        keys, choice = _keys(item["loc"], raw)
+        if choice is None:
+            yield keys, _explain({**item, "loc": keys}, kind)
+        else:
+            either.setdefault(keys[:choice], []).append({**item, "loc": keys})
+    for place, items in either.items():
+        inside = [item for item in items if len(item["loc"]) > len(place) or "Input should be" not in item["msg"]]
+        if inside:  # of the right type, a list, but not a right one
+            yield from ((item["loc"], _explain(item, kind)) for item in inside)
+        else:
+            yield place, _neither(items)
+
+
+def _keys(location: Iterable[Any], raw: Any) -> tuple[tuple[Any, ...], int | None]:
+    """An error's place as keys alone, and after how many of them pydantic names one of several types that it tried."""
+    keys: list[Any] = []
+    choice = None
+    for part in location:
+        if isinstance(raw, Mapping):
+            raw = raw.get(part)
+        elif isinstance(raw, list) and isinstance(part, int):
+            raw = raw[part] if part < len(raw) else None
+        else:
+            choice = len(keys)
+            continue
+        keys.append(part)
+    return tuple(keys), choice
+
+
+def _neither(items: Sequence[Mapping[str, Any]]) -> str:
+    """A value that is of none of the types it may have."""
+    expected = [str(item["msg"]).removeprefix("Input should be ").partition(",")[0] for item in items]
+    found = items[0]["input"]
+    words = [word for item in items for word in _LITERAL.findall(str(item.get("ctx", {}).get("expected", "")))]
+    path = ".".join(map(str, items[0]["loc"]))
+    near = did_you_mean(found, words) if isinstance(found, str) else ""
+    return f"{path}: Input should be {' or '.join(dict.fromkeys(expected))} (found {found!r}){near}"
 
 
 def _explain(item: Mapping[str, Any], kind: type[BaseModel]) -> str:
