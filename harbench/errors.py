@@ -65,3 +65,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'mc3_18'?` for an error on `name`, or nothing where no known name is near."""
     close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def nearest_or_all(name: str, known: Iterable[str]) -> str:
+    """As `did_you_mean`; where none is near, the first dozen of the names that there are."""
+    ordered = sorted(known)
+    listed = f"; there are {', '.join(ordered[:12])}{', ...' if len(ordered) > 12 else ''}" if ordered else ""
+    return did_you_mean(name, ordered) or listed

@@ -199,7 +199,9 @@ def test_missing_media_are_counted_never_dropped(toy_work: Path) -> None:
     assert prepared["missing"] == ["left/bob_1.avi"]
     assert list(prepared["failed"]) == ["right/ann_2.avi"]
     told = harbench(*home, "run", "toy.yaml", cwd=toy_work, code=1).stderr
-    assert "1 of them could not be read" in told and "right/ann_2.avi: " in told and "--ok-missing 2" in told
+    assert (
+        "1 of them failed when they were prepared" in told and "right/ann_2.avi: " in told and "--ok-missing 2" in told
+    )
     (done,) = json.loads(harbench(*home, "run", "toy.yaml", "--ok-missing", 2, "--json", cwd=toy_work).stdout)
     assert done["failed"] == 1
     assert "1 of 2 test samples" in done["partial"]

@@ -91,14 +91,6 @@ def test_ten_mistakes_get_ten_lines(tmp_path: Path) -> None:
             },
             "joints beside pictures",
         ),
-        ({"input": {**GOOD["input"], "augment": {"rotate": 10}}}, "rotate moves joints, and .* is rgb"),
-        (
-            {
-                "input": {**GOOD["input"], "augment": {"hue": 0.1, "erase": 0.5}},
-                "data": {"dataset": "ucf101", "cache": {"stream": "pose"}},
-            },
-            "hue and erase change pictures, and .* is pose",
-        ),
         ({"input": {**GOOD["input"], "augment": {"scale": [1.0, 0.4]}}}, r"scale: expected .*found \[1.0, 0.4\]"),
         ({"input": {**GOOD["input"], "augment": {"erase_area": [0, 0]}}}, "erase_area: expected"),
         ({"data": {"dataset": "ucf101", "train_subset": {}}}, "exactly one of fraction and n"),
@@ -121,6 +113,11 @@ def test_what_may_be_one_of_several_types_is_one_mistake(tmp_path: Path) -> None
         "input.resize.1: Input should be a valid integer, unable to parse string as an integer (found 'x')",
         "input.size: Input should be a valid integer (found [1])",
     ]
+    mapping = (
+        r"s:\n  .*lr_scale.1 \(the key\): .* string .*\n  data.cache.short_side: .* integer or 'native' \(found \{"
+    )
+    with pytest.raises(RecipeError, match=told):
+        load_recipe(write(tmp_path, GOOD), ["data.cache.short_side={a: 1}", "train.optimizer.lr_scale={1: 0.1}"])
     with pytest.raises(RecipeError, match=r"problem:\n  input.resize: Tuple should have at most 2 items"):
         load_recipe(write(tmp_path, GOOD), ["input.resize=[1, 2, 3]"])
 
@@ -137,8 +134,20 @@ def test_what_training_never_reaches() -> None:
     assert TrainConfig.model_validate({**train, "epochs": 0}).never_reached == ()
 
 
-def test_what_training_never_reaches_is_a_warning(tmp_path: Path) -> None:
-    with pytest.warns(HarbenchWarning, match=r"milestones: 20, 30, but training ends after train.epochs: 20"):
+@pytest.mark.parametrize(
+    ("stream", "idle"),
+    [("rgb", {"rotate", "noise"}), ("flow", {"hue", "rotate", "noise"}), ("pose", {"hue", "erase"})],
+)
+def test_augmentation_of_what_is_not_read_is_without_effect(stream: str, idle: set[str]) -> None:
+    augment = {"hue": 0.1, "erase": 0.5, "rotate": 10, "noise": 0.1}
+    data = {"dataset": "ucf101", "cache": {"stream": stream}}
+    recipe = Recipe.model_validate({**GOOD, "name": "x", "data": data, "input": {**GOOD["input"], "augment": augment}})
+    assert {line.split(":")[0].removeprefix("input.augment.") for line in recipe.idle} == idle
+    assert all(line.endswith(f"data.cache.stream is {stream}") for line in recipe.idle)
+
+
+def test_settings_without_effect_are_warnings(tmp_path: Path) -> None:
+    with pytest.warns(HarbenchWarning, match=r"^without effect: .*milestones: 20, 30, but training ends after .*: 20"):
         warn_of_settings(read_recipe("r2plus1d_18_linear", ("train.epochs=20",), home=tmp_path))
 
 

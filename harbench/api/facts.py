@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from harbench.records import (
     Predictions,
     ProtocolFacts,
     RunRecord,
+    Sample,
     SplitTable,
 )
 
@@ -153,10 +154,14 @@ def training_hash(inputs: Inputs) -> str:
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 
-def test_digest(table: SplitTable) -> str:
-    """Twelve hexadecimal digits of SHA-256 over the sorted test samples and their classes."""
-    rows = sorted(f"{sample.sample_id}\t{table.classes[sample.target].key}" for sample in table.subset("test"))
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:12]
+def edition_of(table: SplitTable) -> str:
+    """`RunRecord.edition`: each digest is twelve hexadecimal digits of SHA-256 over sorted samples and their classes."""
+
+    def digest(samples: Iterable[Sample]) -> str:
+        rows = sorted(f"{sample.sample_id}\t{table.classes[sample.target].key}" for sample in samples)
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:12]
+
+    return f"{digest(table.samples)}:{digest(table.subset('test'))}"
 
 
 def model_metadata(inputs: Inputs) -> dict[str, str]:
@@ -240,5 +245,5 @@ def make_record(
         harbench=__version__,
         latency_ms=milliseconds,
         latency_on=where,
-        test_set="" if inputs.partial else test_digest(inputs.table),
+        edition="" if inputs.partial else edition_of(inputs.table),
     )

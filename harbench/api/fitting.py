@@ -65,9 +65,8 @@ def warn_of_settings(recipe: Recipe) -> None:
     from harbench.models.build import check_normalization
 
     check_normalization(recipe)
-    for setting in recipe.train.never_reached:
-        message = f"train.{setting}, but training ends after train.epochs: {recipe.train.epochs}"
-        warnings.warn(message, HarbenchWarning, stacklevel=2)
+    for setting in recipe.idle:
+        warnings.warn(f"without effect: {setting}", HarbenchWarning, stacklevel=2)
 
 
 def train(

@@ -149,12 +149,12 @@ def _command(member: Member, fusion: Fusion, seed: int, runs: Path) -> str:
         return f"the run of {folder}"
     name, _, tag = member.recipe.partition("+")
     shipped = [path.stem for path in recipe_paths()]
-    words = ["harbench run", name if name in shipped else f"{name}.yaml", f"--split {fusion.data.split}"]
+    words = ["harbench run", name if name in shipped else "FILE", f"--split {fusion.data.split}"]
     words += [f"--seed {seed}"] * bool(seed) + [f"--tag {tag}"] * bool(tag)
     note = (
         ""
         if name in shipped
-        else f"   (a recipe of yours: none is shipped under this name{did_you_mean(name, shipped)})"
+        else f"   (FILE of a recipe {name} of yours: none of this name is shipped{did_you_mean(name, shipped)})"
     )
     return " ".join(words) + note
 
@@ -255,7 +255,7 @@ def _record(
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         harbench=__version__,
         members={_name(each.folder, runs): each.weight for each in parts},
-        test_set=records[0].test_set,
+        edition=next((each.edition for each in records if each.edition), ""),
     )
 
 

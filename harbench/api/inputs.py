@@ -185,12 +185,11 @@ def _checked_cache(recipe: Recipe, table: SplitTable, config: CacheConfig, home:
     if len(missing) > ok_missing:
         why = known_failures(home, table.dataset, folder.name)
         broken = [f"  {media}: {why[media]}\n" for media in missing if media in why]
-        told = (
-            f"{len(broken)} of them could not be read when they were prepared: get whole copies of\n" if broken else ""
-        )
+        told = [f"{len(broken)} of them failed when they were prepared:\n"] * bool(broken) + broken[:5]
+        told += [f"  and {len(broken) - 5} more\n"] * (len(broken) > 5)
         raise CacheError(
             f"{len(missing)} of {len(table.media())} media of {table.dataset} {table.split} are not in the cache "
-            f"{config.name}, the first is {missing[0]}.\n{told}{''.join(broken[:5])}"
+            f"{config.name}, the first is {missing[0]}.\n{''.join(told)}"
             f"Prepare them:  {line}\n"
             f"or go on without them:  --ok-missing {len(missing)}  "
             "(test samples among them count as wrong, and the run is partial)"

@@ -130,11 +130,19 @@ def environment(device: torch.device) -> dict[str, Any]:
     import platform
     from importlib.metadata import version
 
+    import av
+    import cv2
+    import numpy
     import torch
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    # As installed, not as imported: importing torchvision, which many a model does without, takes longer than torch.
-    libraries = {"torchvision": "torchvision", "numpy": "numpy", "cv2": "opencv-python-headless", "av": "av"}
-    versions = {"torch": torch.__version__} | {name: version(where) for name, where in libraries.items()}
-    versions |= {"python": platform.python_version(), "harbench": __version__}
+    versions = {
+        "torch": torch.__version__,
+        "torchvision": version("torchvision"),  # many a model does without it, and its import takes longer than torch's
+        "numpy": numpy.__version__,
+        "cv2": cv2.__version__,
+        "av": av.__version__,
+        "python": platform.python_version(),
+        "harbench": __version__,
+    }
     return {"device": str(device), "device_name": name, "threads": torch.get_num_threads(), "versions": versions}

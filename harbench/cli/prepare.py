@@ -89,6 +89,8 @@ def prepare(
     as_json: Json = False,
 ) -> None:
     """Fetch a data set, bring it under its official names and splits, and build its frame cache."""
+    if not own_name:
+        _refuse_own_options(context)
     if verify:
         if own_name or source or url or shard or dry_run or limit or classes or stream:
             raise typer.BadParameter(
@@ -98,8 +100,6 @@ def prepare(
         return
     side = int(short_side) if short_side.isdigit() else short_side or None
     own = api.OwnOptions(own_name, group_pattern, split_by or "", seed, test_share, force) if own_name else None
-    if own is None:
-        _refuse_own_options(context)
     with tracked(context) as (settings, track):
         report = api.prepare(
             name, home=settings.home, split=split, source=source, archives=archive or (), stream=stream, flow=flow,
@@ -123,7 +123,7 @@ def _refuse_own_options(context: typer.Context) -> None:
     if said:
         names = ", ".join(f"--{option.replace('_', '-')}" for option in said)
         raise typer.BadParameter(
-            f"of a folder of yours, which needs a name:  harbench prepare DIR --name NAME {names} ...", param_hint=names
+            "what is said of a folder of yours needs its name:  harbench prepare DIR --name NAME ...", param_hint=names
         )
 
 

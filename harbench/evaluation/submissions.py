@@ -194,7 +194,8 @@ def class_columns(names: Sequence[str], classes: Sequence[ClassLabel], where: st
         if len(indices) == 1:
             found.append(min(indices))
         else:
-            problems.append(f"{name!r}{did_you_mean(name, [label.key for label in classes])}")
+            near = did_you_mean(name, [label.key for label in classes]).removeprefix("; ")
+            problems.append(f"{name!r}" + (f" ({near})" if near else ""))
     twice = {classes[index].key for index in found if found.count(index) > 1}
     if problems or twice:
         raise DatasetError(

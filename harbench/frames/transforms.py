@@ -150,10 +150,10 @@ def _colours(clip: Frames, augment: AugmentConfig, drawn: Draw) -> npt.NDArray[n
 
 
 def _erased(clip: Frames, areas: tuple[float, float], drawn: Draw) -> Frames:
-    """Random erasing (arXiv:1708.04896): a box whose share of the area is in `areas`, in all frames.
+    """Random erasing (arXiv:1708.04896): a box whose share of the area is drawn from `areas`, in all frames.
 
-    Its aspect is log-uniform in 0.3..1/0.3. It is filled with the clip's mean colour, so that no edge of unlike
-    brightness gives the box away more than it must.
+    Its aspect is log-uniform in 0.3..1/0.3; what does not fit is cut to the frame. It is filled with the clip's mean
+    colour, so that no edge of unlike brightness gives the box away more than it must.
     """
     height, width = clip.shape[1:3]
     area = height * width * (areas[0] + (areas[1] - areas[0]) * drawn.erase_area)

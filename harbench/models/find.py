@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from harbench.errors import RecipeError, did_you_mean
+from harbench.errors import RecipeError, nearest_or_all
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,8 +38,8 @@ def find_model(name: str) -> Callable[..., nn.Module]:
         return found  # type: ignore[no-any-return]
     shipped = _shipped()
     if name not in shipped:
-        hint = did_you_mean(name, shipped) or f"; there are {', '.join(sorted(shipped))}."
-        raise RecipeError(f"model.name: there is no {name!r}{hint} A model of your own is `file.py:function`.")
+        hint = nearest_or_all(name, shipped)
+        raise RecipeError(f"model.name: there is no {name!r}{hint}. A model of your own is `file.py:function`.")
     return getattr(importlib.import_module(f"harbench.models.{shipped[name]}"), name)  # type: ignore[no-any-return]
 
 

@@ -12,6 +12,8 @@ from torch.nn import functional
 
 _NOISE = 0.2
 """Of differences where 1 is about a moving edge. What a camera and its coding move is less, and all over the picture."""
+_LITTLE = 1e-6
+"""Motion in the middle of every picture: it counts where there is no other."""
 
 
 def motion3d(
@@ -61,7 +63,7 @@ class _Motion3d(nn.Module):
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         """Logits `[B, num_classes]` of normalised clips `[B, 3, T, H, W]`."""
         grey = clips.mean(dim=1, keepdim=True)
-        # Neighbouring frames differ little: four times as much puts a moving edge at about one.
+        # Neighbouring frames of -1..1 (`normalize: half`) differ little: four times as much puts a moving edge at about 1.
         motion = 4 * (grey[:, :, 1:] - grey[:, :, :-1])
         if self.follow:
             shift, zoom = (self.shift, self.zoom) if self.training else (0.0, 0.0)
@@ -74,7 +76,9 @@ class _Motion3d(nn.Module):
 def follow_motion(motion: torch.Tensor, side: int, shift: float = 0.0, zoom: float = 0.0) -> torch.Tensor:
     """Windows `[B, 1, T, side, side]` of frame differences `[B, 1, T, H, W]` that go along with what moves.
 
-    Outside the picture nothing moves. `shift` and `zoom` are those of `motion3d`, drawn from torch's generator.
+    It goes sideways at a constant speed and keeps its height; a clip that is looped to its length jumps back amid, and is
+    followed as badly. Outside the picture nothing moves. `shift` and `zoom` are those of `motion3d`, drawn from torch's
+    generator.
     """
     clips, _, frames, height, width = motion.shape
     x, y = _path(motion[:, 0])
@@ -97,13 +101,14 @@ def _path(motion: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     x changes at the constant speed that fits the frames best: least squares, each weighted by how much moves in it.
     """
+    frames, height, width = motion.shape[1:]
     energy = (motion.abs() - _NOISE).clamp(min=0)
-    amount = energy.sum((2, 3)) + 1e-6  # of nothing, the middle is anywhere
+    amount = energy.sum((2, 3)) + _LITTLE
     weights = amount / amount.sum(1, keepdim=True)
-    across = (energy.sum(2) * _centres(motion.shape[3], motion)).sum(2) / amount
-    x = (weights * across).sum(1, keepdim=True)
-    y = (energy.sum((1, 3)) * _centres(motion.shape[2], motion)).sum(1, keepdim=True) / amount.sum(1, keepdim=True)
-    time = _centres(motion.shape[1], motion)
+    across = ((energy.sum(2) * _centres(width, motion)).sum(2) + _LITTLE * width / 2) / amount
+    down = ((energy.sum(3) * _centres(height, motion)).sum(2) + _LITTLE * height / 2) / amount
+    x, y = (weights * across).sum(1, keepdim=True), (weights * down).sum(1, keepdim=True)
+    time = _centres(frames, motion)
     time = time - (weights * time).sum(1, keepdim=True)
     # One frame squared is added, so that the speed is 0 where one frame has all the motion.
     speed = (weights * time * (across - x)).sum(1, keepdim=True) / ((weights * time**2).sum(1, keepdim=True) + 1)

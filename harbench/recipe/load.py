@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from harbench.errors import RecipeError, did_you_mean
+from harbench.errors import RecipeError, did_you_mean, nearest_or_all
 from harbench.places import shipped
 from harbench.recipe.fusion import Fusion
 from harbench.recipe.schema import Recipe
@@ -18,6 +18,8 @@ from harbench.recipe.schema import Recipe
 _OWN = ("base", "name", "description", "expect")
 """What a recipe says of itself alone and does not take from its base: a variant is not held to its base's number."""
 
+_REASON = re.compile(r", (unable|got) .*")
+"""What pydantic says after the type that it expects."""
 _LITERAL = re.compile(r"'([^']*)'")
 """A choice, as pydantic writes them."""
 
@@ -62,7 +64,7 @@ def load_any(
         value = _dig(raw, dotted)
         if isinstance(value, str) and ":" not in value and value not in set(names):
             whence = _whence(dotted.split("."), documents)
-            problems.append(f"{dotted}: there is no {value!r}{_nearest(value, names)}{whence}")
+            problems.append(f"{dotted}: there is no {value!r}{nearest_or_all(value, names)}{whence}")
     if problems or recipe is None:
         listed = "\n".join(f"  {problem}" for problem in sorted(problems))
         raise RecipeError(f"{path} has {len(problems)} problem{'s' if len(problems) != 1 else ''}:\n{listed}")
@@ -100,7 +102,9 @@ def _with_bases(path: Path) -> list[tuple[Path, dict[str, Any]]]:
         beside, known_to_all = path.parent / base, shipped("recipes") / base
         if not beside.is_file() and not known_to_all.is_file():
             names = [each.name for folder in (path.parent, shipped("recipes")) for each in folder.glob("*.yaml")]
-            raise RecipeError(f"{path}: base: there is no {beside}, nor a shipped {base}{_nearest(base, set(names))}")
+            raise RecipeError(
+                f"{path}: base: there is no {beside}, nor a shipped {base}{nearest_or_all(base, set(names))}"
+            )
         path = beside if beside.is_file() else known_to_all
 
 
@@ -214,7 +218,7 @@ def _explained(error: ValidationError, kind: type[BaseModel], raw: Any) -> Itera
     """The place of every mistake, and a line on it; what may be one of several types is one mistake, not one a type."""
     either: dict[tuple[Any, ...], list[Any]] = {}
     for item in error.errors():
-        keys, choice = _keys(item["loc"], raw)
+        keys, choice = _keys(item, raw)
         if choice is None:
             yield keys, _explain({**item, "loc": keys}, kind)
         else:
@@ -227,25 +231,27 @@ def _explained(error: ValidationError, kind: type[BaseModel], raw: Any) -> Itera
             yield place, _neither(items)
 
 
-def _keys(location: Iterable[Any], raw: Any) -> tuple[tuple[Any, ...], int | None]:
+def _keys(item: Mapping[str, Any], raw: Any) -> tuple[tuple[Any, ...], int | None]:
     """An error's place as keys alone, and after how many of them pydantic names one of several types that it tried."""
     keys: list[Any] = []
     choice = None
-    for part in location:
-        if isinstance(raw, Mapping):
+    for part in item["loc"]:
+        if isinstance(raw, Mapping) and (part in raw or item["type"] == "missing"):
             raw = raw.get(part)
+            keys.append(part)
         elif isinstance(raw, list) and isinstance(part, int):
             raw = raw[part] if part < len(raw) else None
+            keys.append(part)
+        elif part == "[key]":  # pydantic's word for what is wrong with the key itself
+            keys[-1] = f"{keys[-1]} (the key)"
         else:
             choice = len(keys)
-            continue
-        keys.append(part)
     return tuple(keys), choice
 
 
 def _neither(items: Sequence[Mapping[str, Any]]) -> str:
     """A value that is of none of the types it may have."""
-    expected = [str(item["msg"]).removeprefix("Input should be ").partition(",")[0] for item in items]
+    expected = [_REASON.sub("", str(item["msg"]).removeprefix("Input should be ")) for item in items]
     found = items[0]["input"]
     words = [word for item in items for word in _LITERAL.findall(str(item.get("ctx", {}).get("expected", "")))]
     path = ".".join(map(str, items[0]["loc"]))
@@ -260,9 +266,7 @@ def _explain(item: Mapping[str, Any], kind: type[BaseModel]) -> str:
     if item["type"] == "missing":
         return f"{path}: missing"
     if item["type"] == "literal_error" and isinstance(item.get("input"), str):
-        return (
-            f"{path}: there is no {item['input']!r}{_nearest(item['input'], _LITERAL.findall(item['ctx']['expected']))}"
-        )
+        return f"{path}: there is no {item['input']!r}{nearest_or_all(item['input'], _LITERAL.findall(item['ctx']['expected']))}"
     message = str(item["msg"]).removeprefix("Value error, ")
     found = "" if isinstance(item.get("input"), (dict, BaseModel)) else f" (found {item.get('input')!r})"
     return f"{path or 'recipe'}: {message}{found}"
@@ -278,7 +282,7 @@ def _meant(location: Iterable[Any], kind: type[BaseModel]) -> str:
     deeper = [path for path in _paths(model) if path.endswith(f".{key}")]
     if deeper:
         return f"; did you mean {' or '.join(repr('.'.join([*map(str, section), path])) for path in deeper)}?"
-    return _nearest(str(key), model.model_fields)
+    return nearest_or_all(str(key), model.model_fields)
 
 
 def _paths(model: type[BaseModel]) -> Iterator[str]:
@@ -293,10 +297,3 @@ def _section(annotation: Any) -> type[BaseModel] | None:
     """The section that a key holds: itself, or where it is optional or a list."""
     candidates = [annotation, *getattr(annotation, "__args__", ())]
     return next((each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)), None)
-
-
-def _nearest(value: str, names: Iterable[str]) -> str:
-    if near := did_you_mean(value, names):
-        return near
-    ordered = sorted(names)
-    return f"; there are {', '.join(ordered[:12])}{', ...' if len(ordered) > 12 else ''}" if ordered else ""

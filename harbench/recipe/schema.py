@@ -121,24 +121,11 @@ class Recipe(Part):
             raise ValueError(
                 f"input.center: spine and motion among input.features are of joints, not of {self.data.cache.stream}"
             )
-        if idle := self._idle_augmentation():
-            raise ValueError(f"input.augment: {idle}, and data.cache.stream is {self.data.cache.stream}")
         if self.input.with_pose and self.data.cache.stream != "rgb":
             raise ValueError(f"input.with_pose puts joints beside pictures, not {self.data.cache.stream}")
         if self.input.with_pose and (self.train.mixup or self.train.cutmix):
             raise ValueError("input.with_pose: train.mixup and cutmix blend pictures, and joints cannot be blended")
         return self
-
-    def _idle_augmentation(self) -> str:
-        """What is asked of pictures that are not read, or of joints, in words."""
-        augment, stream = self.input.augment, self.data.cache.stream
-        colours = ("brightness", "contrast", "saturation", "hue", "grey")
-        if stream == "pose" and (found := [name for name in (*colours, "erase") if getattr(augment, name)]):
-            return f"{' and '.join(found)} {'changes' if len(found) == 1 else 'change'} pictures"
-        if stream != "pose" and not self.input.with_pose:
-            found = [name for name in ("rotate", "noise") if getattr(augment, name)]
-            return f"{' and '.join(found)} {'moves' if len(found) == 1 else 'move'} joints" if found else ""
-        return ""
 
     @model_validator(mode="after")
     def _clips_fit(self) -> Recipe:
@@ -150,3 +137,17 @@ class Recipe(Part):
         if clip.whole and clips > 1:
             raise ValueError(f"eval.clips: {clips}, but a whole clip spans its range, so there is only one")
         return self
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Settings without effect, each in words with the reason."""
+        augment, stream, epochs = self.input.augment, self.data.cache.stream, self.train.epochs
+        colours = ("brightness", "contrast", "saturation", "hue", "grey")
+        ignored = {"rgb": (), "flow": colours, "pose": (*colours, "erase")}[stream]
+        if stream != "pose" and not self.input.with_pose:
+            ignored = (*ignored, "rotate", "noise")
+        found = [name for name in ignored if getattr(augment, name)]
+        return (
+            *(f"input.augment.{name}: {getattr(augment, name):g}, but data.cache.stream is {stream}" for name in found),
+            *(f"train.{late}, but training ends after train.epochs: {epochs}" for late in self.train.never_reached),
+        )

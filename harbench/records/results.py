@@ -97,8 +97,9 @@ class RunRecord:
     """Median wall time of one forward pass of one view; None where it was not measured."""
     latency_on: str = ""
     """The device that it was measured on, in words."""
-    test_set: str = ""
-    """Digest of the test samples with their classes: it changes when a data set is made again. Empty: not recorded."""
+    edition: str = ""
+    """`<digest of all samples>:<digest of the split's test samples>`, with their classes: what a data set that is made again
+    changes. Empty: not recorded, or not all of the data set was used."""
 
 
 @dataclass(frozen=True)

@@ -92,21 +92,22 @@ def load_runs(root: Path) -> list[RunRecord]:
             continue
         # A folder that was moved or copied is what it is called now.
         records.append(replace(record, folder=path.parent.relative_to(root).as_posix()))
-    return _with_joint(_of_todays_data(records), root)
+    return _with_joint(_of_newest_data(records), root)
 
 
-def _of_todays_data(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """The records, those on other test samples than the newest of the same data set and split being partial."""
-    newest: dict[tuple[str, str], RunRecord] = {}
+def _of_newest_data(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The records, those on other samples than the newest training on a data set of the same name being partial."""
+    samples: dict[str, str] = {}
+    tests: dict[tuple[str, str], str] = {}
     for record in sorted(records, key=lambda record: record.finished):
-        if record.test_set:
-            newest[record.dataset, record.split] = record
+        if record.edition and not record.members:  # what is fused is as old as its members
+            samples[record.dataset], _, tests[record.dataset, record.split] = record.edition.partition(":")
+    known = [f"{samples.get(record.dataset)}:{tests.get((record.dataset, record.split))}" for record in records]
     return [
-        replace(record, partial=f"on other test samples than {now.folder}: {record.dataset} was made again since")
-        if record.test_set and not record.partial and now.test_set != record.test_set
+        replace(record, partial=f"on other samples than newer runs: {record.dataset} was made again")
+        if record.edition and not record.partial and record.edition != edition
         else record
-        for record in records
-        for now in (newest.get((record.dataset, record.split), record),)
+        for record, edition in zip(records, known, strict=True)
     ]
 
 

@@ -101,14 +101,12 @@ def test_the_worst_of_its_runs_is_what_it_is(work: Path) -> None:
 
 def test_what_is_not_finished_is_told_with_its_commands(work: Path) -> None:
     (folder(work, "many+wide") / "run.json").unlink()
-    with pytest.raises(
-        RunError, match=r"1 of 2 are not. Run first\n  harbench run many.yaml --split official --tag wide  "
-    ):
+    with pytest.raises(RunError, match=r"1 of 2 are not. Run first\n  harbench run FILE --split official --tag wide  "):
         run(work)
-    with pytest.raises(RunError, match=r"2 of 2.*\n  harbench run many.yaml --split official --seed 3"):
+    with pytest.raises(RunError, match=r"2 of 2.*\n  harbench run FILE --split official --seed 3"):
         run(work, seed=3)
     plan = run(work, dry_run=True).plan
-    assert "harbench run many.yaml --split official --tag wide" in str(plan["in the way"])
+    assert "harbench run FILE --split official --tag wide" in str(plan["in the way"])
     assert not (folder(work, "both") / "run.json").exists()
     write(work, FUSION | {"fuse": [{"recipe": "mc3_81"}, {"recipe": "many/none/official/seed0"}]})
     with pytest.raises(RunError, match=r"did you mean 'mc3_18'\?\)\n  the run of .*many/none/official/seed0"):

@@ -321,9 +321,10 @@ def test_workers_survive_a_parent_that_used_opencv_s_threads() -> None:
 # -------------------------------------------------------------------------------------------------------------- memory
 def test_fifty_thousand_rows_take_a_few_megabytes_and_no_objects() -> None:
     """What a worker of a DataLoader touches is copied for it page by page: counting references touches every object."""
+    tracemalloc.start()  # before the rows, so that those which are kept are seen
     rows = [Sample(f"{n:09}/a_rather_long_sample_name", 0, "g", "train", f"{n:09}/m.avi") for n in range(50_000)]
-    tracemalloc.start()
     data = ClipDataset(rows, MemoryCache({}), config(), seed=0, train=True)
+    del rows
     gc.collect()
     held, _ = tracemalloc.get_traced_memory()
     blocks = len(tracemalloc.take_snapshot().traces)

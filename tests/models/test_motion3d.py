@@ -70,7 +70,11 @@ def test_outside_the_picture_nothing_moves() -> None:
     seen = follow_motion(corner, 32)[0, 0, 0]
     assert seen[:12].abs().sum() == seen[:, :12].abs().sum() == 0
     assert seen.sum() == pytest.approx(25, abs=1)
-    assert follow_motion(torch.zeros(2, 1, 4, 40, 60), 32).abs().sum() == 0
+
+
+def test_where_little_moves_the_window_is_in_the_middle() -> None:
+    faint = 0.1 * torch.randn(1, 1, 4, 40, 60, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
+    torch.testing.assert_close(follow_motion(faint, 32), faint[:, :, :, 4:36, 14:46])
 
 
 def test_shift_and_zoom_are_drawn_once_a_clip_and_in_training_only() -> None:
@@ -78,6 +82,8 @@ def test_shift_and_zoom_are_drawn_once_a_clip_and_in_training_only() -> None:
     torch.manual_seed(0)
     model = motion3d(3, width=4, dropout=0.0, follow=32, shift=6, zoom=0.2).eval()
     torch.testing.assert_close(model(clips)[0], model(clips)[1])
+    model.training = True  # its batch norms stay as they are
+    assert not torch.allclose(model(clips)[0], model(clips)[1], atol=1e-4)
     still = torch.stack([square(30.5, 20.5, side=9)] * 6).expand(2, 1, -1, -1, -1)
     windows = follow_motion(still, 32, shift=6, zoom=0.2)[:, 0]
     for clip in windows:

@@ -110,24 +110,28 @@ def test_a_moved_run_is_called_what_it_is_called_now(tmp_path: Path, make_run: C
     assert [record.folder for record in load_runs(tmp_path)] == ["ucf101/mine+lr2/split1/seed0"]
 
 
-def test_runs_on_a_data_set_made_again_are_not_ranked_with_the_newest(
+def test_runs_on_a_data_set_made_again_are_not_ranked_with_newer_ones(
     tmp_path: Path, make_run: Callable[..., RunRecord]
 ) -> None:
+    days = iter(range(10, 30))
+
+    def on(edition: str, name: str, split: str = "split1", **changes: object) -> RunRecord:
+        run = make_run(name, split=split, partial=str(changes.pop("partial", "")))
+        return replace(run, edition=edition, finished=f"2026-01-{next(days)}T00:00:00+00:00", **changes)
+
     made = [
-        replace(make_run("a"), test_set="first", finished="2026-01-01T00:00:00+00:00"),
-        replace(make_run("b"), test_set="again", finished="2026-01-03T00:00:00+00:00"),
-        replace(make_run("c"), test_set="again", finished="2026-01-02T00:00:00+00:00"),
-        replace(make_run("d", split="split2"), test_set="first"),
-        replace(make_run("e"), test_set=""),
-        replace(make_run("f", partial="3 of 9 classes"), test_set="first", finished="2026-01-01T00:00:00+00:00"),
-    ]
+        on("one:a", "old"), on("one:b", "old", "split2"), on("one:c", "old", "split3"),
+        on("", "unknown"), on("one:a", "less", partial="3 of 9 classes"), on("two:d", "split_again"),
+        on("two:f", "new", "split2"), on("two:e", "new"), on("two:e", "new_too"), on("one:a", "fused", members={"old": 1.0}),
+    ]  # fmt: skip
     for record in made:
         save_run(tmp_path / record.folder, record, _predictions(), CLASSES, METRICS)
-    told = {record.recipe: record.partial for record in load_runs(tmp_path)}
-    assert told == {
-        "a": "on other test samples than ucf101/b/split1/seed0: ucf101 was made again since",
-        "b": "", "c": "", "d": "", "e": "", "f": "3 of 9 classes",
-    }  # fmt: skip
+    told = {(record.recipe, record.split): record.partial for record in load_runs(tmp_path)}
+    words = "on other samples than newer runs: ucf101 was made again"
+    gone = [("old", "split1"), ("old", "split2"), ("old", "split3"), ("split_again", "split1"), ("fused", "split1")]
+    assert {which for which, partial in told.items() if partial == words} == set(gone)
+    assert told.pop(("less", "split1")) == "3 of 9 classes"
+    assert not any(partial for which, partial in told.items() if which not in gone)
 
 
 @pytest.mark.parametrize(
