@@ -266,7 +266,8 @@ def _explain(item: Mapping[str, Any], kind: type[BaseModel]) -> str:
     if item["type"] == "missing":
         return f"{path}: missing"
     if item["type"] == "literal_error" and isinstance(item.get("input"), str):
-        return f"{path}: there is no {item['input']!r}{nearest_or_all(item['input'], _LITERAL.findall(item['ctx']['expected']))}"
+        choices = _LITERAL.findall(item["ctx"]["expected"])
+        return f"{path}: there is no {item['input']!r}{nearest_or_all(item['input'], choices)}"
     message = str(item["msg"]).removeprefix("Value error, ")
     found = "" if isinstance(item.get("input"), (dict, BaseModel)) else f" (found {item.get('input')!r})"
     return f"{path or 'recipe'}: {message}{found}"
