@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,6 @@ from harbench.records import (
     Predictions,
     ProtocolFacts,
     RunRecord,
-    Sample,
     SplitTable,
 )
 
@@ -155,13 +154,13 @@ def training_hash(inputs: Inputs) -> str:
 
 
 def edition_of(table: SplitTable) -> str:
-    """`RunRecord.edition`: each digest is twelve hexadecimal digits of SHA-256 over sorted samples and their classes."""
+    """`RunRecord.edition`: twelve hexadecimal digits of SHA-256 over sorted samples and their classes."""
+    from harbench.reporting.entries import LOPO
 
-    def digest(samples: Iterable[Sample]) -> str:
-        rows = sorted(f"{sample.sample_id}\t{table.classes[sample.target].key}" for sample in samples)
-        return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:12]
-
-    return f"{digest(table.samples)}:{digest(table.subset('test'))}"
+    # Folds are pooled over all samples, so that each has to be of the same ones.
+    samples = table.samples if table.split.startswith(LOPO) else table.subset("test")
+    rows = sorted(f"{sample.sample_id}\t{table.classes[sample.target].key}" for sample in samples)
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:12]
 
 
 def model_metadata(inputs: Inputs) -> dict[str, str]:

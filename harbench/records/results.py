@@ -98,7 +98,7 @@ class RunRecord:
     latency_on: str = ""
     """The device that it was measured on, in words."""
     edition: str = ""
-    """`<digest of all samples>:<digest of the split's test samples>`, with their classes: what a data set that is made again
+    """Digest of the split's test samples (of a fold: of all samples) with their classes, which a data set that is made again
     changes. Empty: not recorded, or not all of the data set was used."""
 
 

@@ -63,6 +63,13 @@ class Entry:
     latency_on: str = ""
 
 
+def pooled_split(split: str) -> str:
+    """`lopo` of a fold of leave-one-person-out (`lopo-video` where it is of whole videos); any other split is its own."""
+    if not split.startswith(LOPO):
+        return split
+    return "lopo-video" if split.endswith("-video") else "lopo"
+
+
 # ---------------------------------------------------------------------------------------------------------- published
 def published_entry(result: PublishedResult) -> Entry:
     """A published number; the backbone is named where the method does not name it."""
@@ -165,7 +172,7 @@ def _fold_entries(runs: Sequence[RunRecord], metric: str, protocols: Protocols) 
     entries: list[Entry] = []
     by_suffix: dict[str, list[RunRecord]] = defaultdict(list)
     for run in runs:
-        by_suffix["-video" if run.split.endswith("-video") else ""].append(run)
+        by_suffix[pooled_split(run.split).removeprefix("lopo")].append(run)
     for suffix, group in by_suffix.items():
         folds = protocols.folds.get(suffix, ())
         by_seed: dict[int, dict[str, RunRecord]] = defaultdict(dict)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from harbench.errors import HarbenchWarning, RunError
 from harbench.files import replacing, write_text
 from harbench.records import ClassLabel, Comparability, JointInterval, Metrics, Predictions, ProtocolFacts, RunRecord
+from harbench.reporting.entries import pooled_split
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -96,18 +97,17 @@ def load_runs(root: Path) -> list[RunRecord]:
 
 
 def _of_newest_data(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """The records, those on other samples than the newest training on a data set of the same name being partial."""
-    samples: dict[str, str] = {}
-    tests: dict[tuple[str, str], str] = {}
+    """The records, those on other samples than the newest training on a data set and split of these names being partial."""
+    newest: dict[tuple[str, str], str] = {}
     for record in sorted(records, key=lambda record: record.finished):
         if record.edition and not record.members:  # what is fused is as old as its members
-            samples[record.dataset], _, tests[record.dataset, record.split] = record.edition.partition(":")
-    known = [f"{samples.get(record.dataset)}:{tests.get((record.dataset, record.split))}" for record in records]
+            newest[record.dataset, pooled_split(record.split)] = record.edition
     return [
         replace(record, partial=f"on other samples than newer runs: {record.dataset} was made again")
-        if record.edition and not record.partial and record.edition != edition
+        if record.edition and not record.partial and record.edition != newest.get(place)
         else record
-        for record, edition in zip(records, known, strict=True)
+        for record in records
+        for place in [(record.dataset, pooled_split(record.split))]
     ]
 
 

@@ -120,15 +120,16 @@ def test_runs_on_a_data_set_made_again_are_not_ranked_with_newer_ones(
         return replace(run, edition=edition, finished=f"2026-01-{next(days)}T00:00:00+00:00", **changes)
 
     made = [
-        on("one:a", "old"), on("one:b", "old", "split2"), on("one:c", "old", "split3"),
-        on("", "unknown"), on("one:a", "less", partial="3 of 9 classes"), on("two:d", "split_again"),
-        on("two:f", "new", "split2"), on("two:e", "new"), on("two:e", "new_too"), on("one:a", "fused", members={"old": 1.0}),
+        on("a", "old"), on("b", "old", "split2"), on("all", "old", "lopo-ann"), on("all", "old", "lopo-bob"),
+        on("c", "untouched", "split3"), on("", "unknown"), on("a", "less", partial="3 of 9 classes"),
+        on("f", "new", "split2"), on("e", "new"), on("e", "new_too"), on("All", "new", "lopo-ann"),
+        on("a", "fused", members={"old": 1.0}),
     ]  # fmt: skip
     for record in made:
         save_run(tmp_path / record.folder, record, _predictions(), CLASSES, METRICS)
     told = {(record.recipe, record.split): record.partial for record in load_runs(tmp_path)}
     words = "on other samples than newer runs: ucf101 was made again"
-    gone = [("old", "split1"), ("old", "split2"), ("old", "split3"), ("split_again", "split1"), ("fused", "split1")]
+    gone = [("old", split) for split in ("split1", "split2", "lopo-ann", "lopo-bob")] + [("fused", "split1")]
     assert {which for which, partial in told.items() if partial == words} == set(gone)
     assert told.pop(("less", "split1")) == "3 of 9 classes"
     assert not any(partial for which, partial in told.items() if which not in gone)
