@@ -260,6 +260,7 @@ def test_a_shipped_recipe_holds(path: Path, tmp_path: Path) -> None:
     recipe: Recipe = read_recipe(str(path), home=tmp_path)
     assert recipe.name == path.stem
     assert recipe.description and "\n" not in recipe.description
+    assert recipe.idle == ()
     assert recipe.data.dataset == "ucf101" or f"_{recipe.data.dataset}" in path.stem
     for item in recipe.expect:
         assert item.split and item.metric in METRICS and item.margin is not None
