@@ -121,6 +121,8 @@ def test_folds_and_seeds(work: Path) -> None:
     board = api.report(("many",), home=work / "home", runs=work / "runs", output=work / "reports").board
     reasons = {row.why_not for table in board.tables for row in table.rows}
     assert any("2 of 6" in reason for reason in reasons), reasons
+    editions = {record.edition for record in load_runs(work / "runs")}
+    assert len(editions) == 1 and all(editions)  # folds are of one data set, whoever is tested
 
 
 def test_a_model_knows_itself_and_evaluate_checks_it(work: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from harbench import places
+from harbench.api.facts import edition_of
 from harbench.datasets.checks import check_split
 from harbench.datasets.parse import KEY
 from harbench.datasets.tables import dataset_names, expand_splits, load_spec, load_split, split_names
@@ -61,3 +64,14 @@ def test_what_is_somebody_elses_says_so(name: str) -> None:
         text = readme.read_text(encoding="utf-8")
         assert all(word in text for word in ("Source", "Licence", "Citation", "Known faults"))
         assert spec.licence and spec.citation
+
+
+@pytest.mark.parametrize("name", ["weizmann", "weizmann93", "kth"])
+def test_folds_are_one_edition_and_another_order_is_no_other(name: str) -> None:
+    folds = [load_split(name, split) for split in expand_splits(load_spec(name), "lopo-*")]
+    (edition,) = {edition_of(fold) for fold in folds}
+    table = folds[0]
+    assert edition_of(replace(table, samples=table.samples[::-1])) == edition
+    moved = replace(table.samples[0], target=(table.samples[0].target + 1) % len(table.classes))
+    for samples in (table.samples[1:], (moved, *table.samples[1:])):
+        assert edition_of(replace(table, samples=samples)) != edition
