@@ -46,7 +46,7 @@ class Judgement:
 
     state: State
     above: bool
-    """Better than the target by more than the margin: a reason to run the leak audit, not to rejoice."""
+    """Better than the target by more than the margin: a reason to look for a leak, not to rejoice."""
     difference: float
     low: float
     """One-sided 95 % lower bound of the difference."""
@@ -162,7 +162,10 @@ def verdict(own: Entry, target: Target) -> Verdict:
             why = f"fewer than {FEWEST_SEEDS} seeds" if few else "the seeds do not differ"
             notes.append(f"spread over seeds assumed, {PRIOR:g} points: {why}")
         if judgement.above:
-            notes.append("ABOVE the target by more than the margin: run the leak audit (harbench splits NAME --audit)")
+            notes.append(
+                "ABOVE the target by more than the margin: look for a leak before you rejoice; lists of what was trained and "
+                f"tested on are measured by  harbench splits {own.key.dataset} --audit FILE"
+            )
     if target.protocol is None:
         notes.append("no published row is quoted, so only metric and split of the target are known")
     else:
