@@ -57,7 +57,7 @@ def test_above_is_a_flag_beside_reproduced(make_run: MakeRun, make_published: Ma
     found = verdict(own, target_of(85.0, None, "top1", "split1", "arXiv:1711.11248", rows, own))
     assert found.state == "REPRODUCED"
     assert found.judgement is not None and found.judgement.above
-    assert any("leak audit" in note for note in found.notes)
+    assert any("look for a leak" in note for note in found.notes)
 
 
 def test_margins_by_data_set() -> None:
