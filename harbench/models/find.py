@@ -39,7 +39,7 @@ def find_model(name: str) -> Callable[..., nn.Module]:
     shipped = _shipped()
     if name not in shipped:
         hint = nearest_or_all(name, shipped)
-        raise RecipeError(f"model.name: there is no {name!r}{hint}. A model of your own is `file.py:function`.")
+        raise RecipeError(f"model.name: there is no {name!r} (a model of your own is `file.py:function`){hint}")
     return getattr(importlib.import_module(f"harbench.models.{shipped[name]}"), name)  # type: ignore[no-any-return]
 
 

@@ -76,9 +76,9 @@ class _Motion3d(nn.Module):
 def follow_motion(motion: torch.Tensor, side: int, shift: float = 0.0, zoom: float = 0.0) -> torch.Tensor:
     """Windows `[B, 1, T, side, side]` of frame differences `[B, 1, T, H, W]` that go along with what moves.
 
-    It goes sideways at a constant speed and keeps its height; a clip that is looped to its length jumps back amid, and is
-    followed as badly. Outside the picture nothing moves. `shift` and `zoom` are those of `motion3d`, drawn from torch's
-    generator.
+    The window goes sideways at a constant speed and keeps its height, so a clip that was looped to its length, and jumps
+    back amid, is followed badly. Outside the picture nothing moves. `shift` and `zoom` are those of `motion3d`, drawn
+    from torch's generator.
     """
     clips, _, frames, height, width = motion.shape
     x, y = _path(motion[:, 0])

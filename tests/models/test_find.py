@@ -72,7 +72,7 @@ def test_a_file_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("name", "args", "words"),
     [
-        ("r3d_1", {}, "there is no 'r3d_1'; did you mean 'r3d_18'"),
+        ("r3d_1", {}, "there is no 'r3d_1' (a model of your own is `file.py:function`); did you mean 'r3d_18'"),
         ("xyz", {}, "there are block_cnn, c3d, "),
         ("r3d_18", {"drop": 0.5, "depth": 3}, "model.args.drop: unknown; did you mean 'dropout'"),
         ("r3d_18", {"drop": 0.5, "depth": 3}, "model.args.depth: unknown; did you mean"),
