@@ -42,6 +42,8 @@ UNREADABLE = (
     TypeError,
     AttributeError,
     AssertionError,
+    ArithmeticError,
+    MemoryError,
     struct.error,
 )
 """What torch and safetensors raise on truncated or altered files (tried out with both of torch's formats)."""
