@@ -249,7 +249,7 @@ def _tensor(value: Stub, where: str) -> npt.NDArray[Any]:
     """A tensor of one dimension, from what torch would be called with."""
     import torch
 
-    from harbench.models.weights import UNREADABLE
+    from harbench.models.weight_files import UNREADABLE
 
     if value.name != "torch._utils._rebuild_tensor_v2":
         raise DatasetError(f"{where}: expected tensors, arrays or lists, found {value.name}")
