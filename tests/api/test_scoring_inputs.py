@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from damage import damaged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -259,24 +260,6 @@ FILES = {
     "order.txt": ORDER,
     "names.txt": NAMES,
 }
-
-
-def damaged(content: bytes, data: st.DataObject) -> bytes:
-    """Bytes flipped, cut out or doubled."""
-    changed = bytearray(content)
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(changed) - 1)) if changed else 0
-        length = data.draw(st.integers(1, 40))
-        match data.draw(st.sampled_from(["flip", "cut", "double", "end"])):
-            case "flip" if changed:
-                changed[at] ^= 1 << data.draw(st.integers(0, 7))
-            case "cut":
-                del changed[at : at + length]
-            case "double":
-                changed[at:at] = changed[at : at + length]
-            case _:
-                del changed[max(at, 1) :]
-    return bytes(changed)
 
 
 @pytest.mark.parametrize("name", FILES)
