@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harbench.errors import PickleError
+from harbench.errors import PickleError, damage
 
 
 @dataclass(eq=False)
@@ -61,7 +61,7 @@ def read_pickle(path: Path) -> Any:
         raise PickleError(f"{path}: cannot be read as a pickle of plain data: {error}") from None
     except _DAMAGE as error:
         raise PickleError(
-            f"{path}: expected a whole pickle file, found damage ({error}); fetch the file again"
+            f"{path}: expected a whole pickle file, found damage ({damage(error)}); fetch the file again"
         ) from None
 
 

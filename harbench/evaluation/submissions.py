@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harbench.datasets.parse import without_suffix
-from harbench.errors import DatasetError
+from harbench.errors import DatasetError, damage
 from harbench.files import read_csv
 from harbench.pickles import Stub, read_pickle
 from harbench.records import ClassLabel, Sample
@@ -175,7 +175,7 @@ def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise
     except Exception as error:  # noqa: BLE001  numpy, zipfile, zlib and ast raise what a damaged file makes them raise
         raise DatasetError(
-            f"{path}: expected an npz of plain arrays as np.savez writes it, found {type(error).__name__}: {error}"
+            f"{path}: expected an npz of plain arrays as np.savez writes it, found damage ({damage(error)})"
         ) from None
     return found
 
@@ -261,7 +261,7 @@ def _tensor(value: Stub, where: str) -> npt.NDArray[Any]:
             raise ValueError(f"{count} numbers at {offset} of {len(flat)}")
         return flat[offset:][: count * step : step].double().numpy()
     except UNREADABLE as error:
-        raise DatasetError(f"{where}: expected a tensor of one dimension, found damage: {error}") from None
+        raise DatasetError(f"{where}: expected a tensor of one dimension, found damage ({damage(error)})") from None
 
 
 # ------------------------------------------------------------------------------------------------------------- samples

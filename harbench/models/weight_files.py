@@ -15,7 +15,7 @@ from typing import Any
 import safetensors
 import torch
 
-from harbench.errors import HarbenchWarning, WeightsError
+from harbench.errors import HarbenchWarning, WeightsError, damage
 
 Tensors = dict[str, torch.Tensor]
 WRAPPERS = (
@@ -130,10 +130,9 @@ def _not_weights(path: Path, error: BaseException) -> WeightsError:
             f"{path} needs code to be read ({wanted}), and harbench does not run code from files. If you trust where it "
             f"comes from, save its tensors alone:\n  {line}"
         )
-    words = type(error).__name__ if isinstance(error, UnpicklingError) else str(error).partition("\n")[0]
     return WeightsError(
         f"{path} ({path.stat().st_size:,} bytes) cannot be read as weights: it is truncated, damaged, or neither "
-        f".safetensors nor .pth. Fetch it again. ({words[:200]})"
+        f".safetensors nor .pth. Fetch it again. ({damage(error)})"
     )
 
 
