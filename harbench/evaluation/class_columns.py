@@ -27,8 +27,8 @@ def column_classes(given: Submission, classes: Sequence[ClassLabel], order: str,
     """
     names = given.classes or tuple(map(str, range(given.scores.shape[1])))
     numbers = _numbers(names)
-    known = {text for label in classes for text in (label.key, label.display)}
-    if not numbers or (known.issuperset(names) and (given.classes or not order)):
+    known = {_folded(text) for label in classes for text in (label.key, label.display)}
+    if not numbers or (known.issuperset(map(_folded, names)) and (given.classes or not order)):
         if order:
             raise DatasetError(
                 f"{file} names its classes itself ({', '.join(names[:3])}, ...). Either leave out --classes-order, or "
