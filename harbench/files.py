@@ -14,6 +14,8 @@ from typing import IO, Any
 from harbench.errors import HarbenchError
 
 log = logging.getLogger(__name__)
+_RUN = ("=", "+", "-", "@", "\t", "\r")
+"""How a cell begins that a spreadsheet takes for a formula."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -77,3 +79,26 @@ def sha256(path: Path) -> str:
     """Hex SHA-256 of a file, read in blocks."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+# -------------------------------------------------------------------------------------- cells that a person may open
+def csv_cell(value: Any) -> Any:
+    """A value as a cell that a spreadsheet takes for text: one that it would run gets an apostrophe in front (OWASP).
+
+    `csv_text` gives the text back.
+    """
+    text = value.lstrip("'") if isinstance(value, str) else ""
+    return f"'{value}" if text.startswith(_RUN) and not (text == value and _is_number(text)) else value
+
+
+def csv_text(cell: str) -> str:
+    """The text behind a cell of `csv_cell`."""
+    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_RUN) else cell
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

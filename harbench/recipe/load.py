@@ -135,6 +135,11 @@ def _document(path: Path) -> dict[str, Any]:
     return raw
 
 
+def load_document(path: Path) -> dict[str, Any]:
+    """A recipe file as it stands, nothing resolved. Raises RecipeError when it cannot be read."""
+    return _document(path)
+
+
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`over` upon `base`: sections are merged, everything else is replaced, and null takes a key away."""
     merged = dict(base)
