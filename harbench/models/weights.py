@@ -7,7 +7,6 @@ them is ever executed.
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
 import re
@@ -99,15 +98,15 @@ def check_weights(config: ModelConfig) -> None:
         _file_of(config)
 
 
-def inherited_ids(config: ModelConfig) -> tuple[str, ...]:
-    """`<dataset>/<sample id>` of every sample that the run in `config.init_from` has seen, its own parents' included."""
-    if config.init_from is None:
-        return ()
-    path = _file_of(config).with_name("train_ids.txt.gz")
-    if not path.is_file():
-        raise WeightsError(f"model.init_from: there is no {path}, so what its weights have seen is not known")
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return tuple(line.rstrip("\n") for line in lines)
+def read_metadata(path: Path) -> dict[str, str]:
+    """Text metadata of a .safetensors file; a file of another suffix has none. Raises WeightsError when it is damaged."""
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safetensors.safe_open(path, framework="pt") as opened:
+            return dict(opened.metadata() or {})
+    except UNREADABLE as error:
+        raise _not_weights(path, error) from None
 
 
 def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:

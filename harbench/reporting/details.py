@@ -74,6 +74,9 @@ class RunDetail:
     """What it has and cannot be read, in words."""
 
 
+_Scores = tuple[tuple[ClassResult, ...], dict[tuple[int, int], int], list[ScoredSample]]
+
+
 def chosen_folders(board: Leaderboard, limit: int) -> list[str]:
     """The run folders whose details a page shows: of every data set the `limit` best placed, the best of all first."""
     by_dataset: dict[str, dict[str, None]] = {}
@@ -114,14 +117,15 @@ def load_detail(root: Path, record: RunRecord) -> RunDetail:
     missing = [
         f"no {name}" for name in sorted(expected) if not expected[name] and not any(name in each for each in damaged)
     ]
-    classes, confusion, ordered = (), {}, list[ScoredSample]()
+    scores: _Scores = (), {}, []
     if (folder / "predictions.npz").exists():
         try:
-            classes, confusion, ordered = _scores(folder, record, lines["per_class.csv"])
+            scores = _scores(folder, record, lines["per_class.csv"])
         except RunError as error:
             damaged.append(str(error))
     else:
         missing.append("no predictions.npz")
+    classes, confusion, ordered = scores
     return RunDetail(
         record=record,
         recipe=text,
@@ -184,9 +188,7 @@ def _number(text: str | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _scores(
-    folder: Path, record: RunRecord, lines: list[dict[str, str]]
-) -> tuple[tuple[ClassResult, ...], dict[tuple[int, int], int], list[ScoredSample]]:
+def _scores(folder: Path, record: RunRecord, lines: list[dict[str, str]]) -> _Scores:
     """Classes, confusions, and the scored samples, the worst first. Raises RunError when they cannot be read."""
     import numpy as np
 

@@ -200,9 +200,10 @@ def checked_file(folder: Path, name: str) -> Path:
     Raises RunError where it is missing or has another SHA-256 than run.json keeps. A run that an older harbench made keeps
     none: its files are taken as they are, and that is noted.
     """
-    path, files = folder / name, load_run(folder).files
+    path = folder / name
     if not path.exists():
         raise RunError(f"{folder} has no {name}; repeat the run with --force")
+    files = load_run(folder).files
     if not files:
         _note_unchecked(folder)
         return path
