@@ -155,6 +155,8 @@ def explain(
         else:
             result = api.explain(subject, home=settings.home, runs=settings.runs, device=device, track=track)
     show(result, api.explanation_text, as_json)
+    if result.failed:
+        raise typer.Exit(INCOMPLETE)
 
 
 @app.command()
@@ -198,6 +200,8 @@ def probe(
     with tracked(context) as (settings, track):
         result = api.probe(folders, home=settings.home, runs=settings.runs, device=device, track=track)
     show(result, api.probe_text, as_json)
+    if any(each.failed for each in result):
+        raise typer.Exit(INCOMPLETE)
 
 
 @app.command()
@@ -211,3 +215,5 @@ def features(
     with tracked(context) as (settings, track):
         result = api.features(folder, home=settings.home, runs=settings.runs, device=device, track=track)
     show(result, api.features_text, as_json)
+    if result.failed:
+        raise typer.Exit(INCOMPLETE)
