@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -107,9 +108,12 @@ def resume(
     goes on, and that is written down as a deviation.
     """
     path = folder / STATE
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
+        with zipfile.ZipFile(path) as archive:  # torch does not hold the tensors to their CRC-32
+            if damaged := archive.testzip():
+                raise RunError(f"{path} is damaged at {damaged}. Delete it to train this run from the start.")
         state = torch.load(path, map_location="cpu", weights_only=True)
         differing = [key for key in plan if plan[key] != state["plan"].get(key)]
         if differing:
@@ -123,7 +127,7 @@ def resume(
         progress = Progress(
             **state["progress"] | {"stats": [EpochStats(**line) for line in state["progress"]["stats"]]}
         )
-    except UNREADABLE as error:
+    except (*UNREADABLE, zipfile.BadZipFile) as error:
         words = str(error).partition("\n")[0]
         raise RunError(
             f"{path} is damaged or of another model ({words}). Delete it to train this run from the start."

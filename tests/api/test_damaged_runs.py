@@ -130,6 +130,12 @@ def test_compare_and_run_go_on_without_a_bad_run(work: Path, command: Command) -
     assert command("run", "many.yaml", "--tag", "b")[0] == 1
 
 
+def test_a_broken_data_set_is_a_named_line_of_the_report(work: Path, command: Command) -> None:
+    (work / "home/splits/many/samples.csv").write_text("")
+    code, out, _ = command("report")
+    assert code == 3 and "damaged  data set many: " in out and "many+a" in out
+
+
 def test_flipped_bits_are_named_with_both_hashes(work: Path) -> None:
     for name in ("model.safetensors", "predictions.npz"):
         path = work / "runs" / RUN / name
@@ -231,10 +237,12 @@ def test_a_state_of_another_shape_or_cut_short_is_told(work: Path, command: Comm
     torch.save(state, folder / "other.pt")
     torch.save({"plan": state["plan"]}, folder / "less.pt")
     whole = (folder / "state.pt").read_bytes()
-    for content in ((folder / "other.pt").read_bytes(), (folder / "less.pt").read_bytes(), whole[:-99], b""):
+    flipped = bytearray(whole)
+    flipped[whole.index(state["parts"]["model"].popitem()[1].numpy().tobytes())] ^= 1
+    for content in ((folder / "other.pt").read_bytes(), (folder / "less.pt").read_bytes(), whole[:-99], b"", flipped):
         (folder / "state.pt").write_bytes(content)
         code, _, err = command("run", "many.yaml", "--tag", "a")
-        assert code == 1 and "state.pt is damaged or of another model" in err and "Delete it" in err, err
+        assert code == 1 and "state.pt is damaged" in err and "Delete it" in err, err
     (folder / "state.pt").unlink()
     assert command("run", "many.yaml", "--tag", "a")[0] == 0
 
