@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
@@ -15,10 +15,32 @@ from harbench.records import ClassLabel, Subset
 KEY = re.compile(r"[A-Za-z0-9_+-]+")
 """What may be a class key, a split or the group of a `lopo-` split: all of them become names of files and folders."""
 
+SUBSETS: Mapping[str, Subset] = {
+    "train": "train", "training": "train", "trn": "train", "val": "val", "valid": "val", "validation": "val",
+    "dev": "val", "eval": "val", "evaluation": "val", "test": "test", "testing": "test", "tst": "test",
+}  # fmt: skip
+"""What people call a subset, in lower case."""
+PATH_COLUMNS = (
+    "media", "path", "file_path", "filepath", "clip_path", "video_path", "img_path", "image_path", "file", "filename",
+    "file_name", "video", "image", "clip", "video_name", "clip_name", "sample_id", "video_id", "frame_dir",
+    "frame_directory", "name", "id", "ids",
+)  # fmt: skip
+"""Columns that name a sample or its file, in lower case; where a table has several, the first of these."""
+LABEL_COLUMNS = (
+    "label", "class", "class_name", "label_name", "category", "action", "activity", "tag", "target", "prediction",
+    "predicted", "predicted_label", "pred", "pred_label",
+)  # fmt: skip
+"""Columns that hold the class, in the same way."""
+
+_SUBSET_NAME = re.compile(
+    rf"(?:split\d+|\d+)?[\s_.-]*({'|'.join(SUBSETS)})"
+    r"[\s_.-]*(?:set|data|dataset|split|list|videos?|clips?|images?|frames?|files?)?[\s_.-]*\d*"
+)
 _PART = r"(?!\.\.?(?:/|\Z))[^/\\\x00-\x1f\x7f]+"
 _SAFE_PATH = re.compile(rf"{_PART}(?:/{_PART})*")
 _Subsets = Mapping[str, Subset | Literal[""]]
 _FRAME = re.compile(r"[0-9]{1,9}")
+_NUMBERED = re.compile(r"([0-9]{1,6})[\s,;:]+(\S.*)")
 _COLUMNS = ("media", "class", "group", "start", "end", "sample_id")
 _SUBSETS = ("train", "val", "test", "")
 
@@ -50,6 +72,38 @@ def read_classes(path: Path) -> tuple[ClassLabel, ...]:
             raise DatasetError(f"{path}, line {line}: class {key!r} stands there twice")
         classes[key] = ClassLabel(key, display.strip() or key.replace("_", " "))
     return tuple(classes.values())
+
+
+def read_class_list(path: Path) -> tuple[int | None, tuple[str, ...]]:
+    """Class names as other tools list them, one a line in order, and the number of the first where lines are numbered.
+
+    `walk` (mmaction2's label_map.txt), `1 ApplyEyeMakeup` (UCF-101's classInd.txt; sorted by the numbers), or
+    `walk<TAB>display name` (harbench's classes.txt). Raises DatasetError for a file that cannot be read or numbers that
+    do not count from 0 or 1.
+    """
+    lines = [line.strip() for line in _read_text(path).removeprefix("\ufeff").splitlines() if line.strip()]
+    if not lines:
+        raise DatasetError(f"{path}: expected class names, one a line; found an empty file")
+    numbered = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
+    if len(numbered) < len(lines):
+        return None, tuple(line.partition("\t")[0].strip() for line in lines)
+    names = {int(match[1]): match[2].partition("\t")[0].strip() for match in numbered}
+    first = min(names)
+    if first > 1 or sorted(names) != list(range(first, first + len(lines))):
+        raise DatasetError(f"{path}: expected the numbers before the class names to count from 0 or 1, each once")
+    return first, tuple(names[number] for number in sorted(names))
+
+
+def subset_of(name: str) -> Subset | None:
+    """The subset that a folder or list of this name holds: `Training`, `01_test`, `val-data`, `split1_train`."""
+    found = _SUBSET_NAME.fullmatch(name.casefold())
+    return SUBSETS[found[1]] if found else None
+
+
+def label_order(labels: Iterable[str]) -> list[str]:
+    """The distinct labels in order: as numbers where all are whole numbers (0, 1, 2, 10), else as text."""
+    found = sorted(set(labels))
+    return sorted(found, key=int) if all(re.fullmatch(r"-?[0-9]{1,18}", label) for label in found) else found
 
 
 def read_samples(path: Path, splits: Sequence[str], classes: Collection[str] | None) -> list[Row]:

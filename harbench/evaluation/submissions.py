@@ -20,17 +20,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harbench.datasets.parse import without_suffix
+from harbench.datasets.parse import LABEL_COLUMNS, PATH_COLUMNS, without_suffix
 from harbench.errors import DatasetError, did_you_mean
 from harbench.pickles import Stub, read_pickle
 from harbench.records import ClassLabel, Sample
 
 Scores = npt.NDArray[np.float32]
-_NAMES = (
-    "sample_id", "id", "ids", "name", "media", "path", "file", "filename", "file_name", "video", "video_path",
-    "video_name", "video_id", "image", "img_path", "frame_dir", "frame_directory", "clip",
-)  # fmt: skip
-_LABELS = ("label", "class", "prediction", "predicted", "predicted_label", "pred", "pred_label")
+_NAMES, _LABELS = ("sample_id", *PATH_COLUMNS), LABEL_COLUMNS
 
 
 @dataclass(frozen=True)
