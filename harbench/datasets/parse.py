@@ -27,8 +27,7 @@ PATH_COLUMNS = (
 )  # fmt: skip
 """Columns that name a sample or its file, in lower case; where a table has several, the first of these."""
 LABEL_COLUMNS = (
-    "label", "class", "class_name", "label_name", "category", "action", "activity", "tag", "target", "prediction",
-    "predicted", "predicted_label", "pred", "pred_label",
+    "label", "class", "class_name", "label_name", "category", "action", "activity", "tag", "target",
 )  # fmt: skip
 """Columns that hold the class, in the same way."""
 
@@ -81,7 +80,7 @@ def read_class_list(path: Path) -> tuple[int | None, tuple[str, ...]]:
     `walk<TAB>display name` (harbench's classes.txt). Raises DatasetError for a file that cannot be read or numbers that
     do not count from 0 or 1.
     """
-    lines = [line.strip() for line in _read_text(path).removeprefix("\ufeff").splitlines() if line.strip()]
+    lines = [line.strip() for line in _read_text(path).splitlines() if line.strip()]
     if not lines:
         raise DatasetError(f"{path}: expected class names, one a line; found an empty file")
     numbered = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
