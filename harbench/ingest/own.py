@@ -19,7 +19,7 @@ from typing import Literal, cast
 
 import numpy as np
 
-from harbench.datasets.parse import read_classes
+from harbench.datasets.parse import label_order, read_classes
 from harbench.datasets.partition import Member, leaked_share, split_at_random, split_by_group
 from harbench.errors import DatasetError, MediaError
 from harbench.files import sha256
@@ -120,16 +120,16 @@ def modality_of(media: Iterable[str], where: object) -> Modality:
     return modality
 
 
-def same_files(files: Mapping[str, Path]) -> list[list[str]]:
-    """Media that are one file by link, or equal in every byte. Few are read whole: size and both ends come first."""
+def same_files(files: Mapping[str, Sequence[Path]]) -> list[list[str]]:
+    """Media whose files are one by link, or equal in every byte. Few are read whole: size and both ends come first."""
     groups: list[list[str]] = [list(files)]
     for fingerprint in (_size, _ends, sha256):
-        parts: dict[tuple[int, object], list[str]] = defaultdict(list)
+        parts: dict[tuple[int, tuple[object, ...]], list[str]] = defaultdict(list)
         for number, group in enumerate(groups):
             for media in group:
                 with suppress(OSError):  # whoever decodes it is told
-                    parts[number, fingerprint(files[media])].append(media)
-        groups = [group for (_, found), group in parts.items() if len(group) > 1 and found]
+                    parts[number, tuple(map(fingerprint, files[media]))].append(media)
+        groups = [group for (_, found), group in parts.items() if len(group) > 1 and any(found)]
     return groups
 
 
@@ -204,7 +204,7 @@ def with_splits(data: OwnData, options: OwnOptions) -> OwnData:
     data = _grouped(data, options.group_pattern)
     members = [Member(sample.media, sample.label, sample.group) for sample in data.samples]
     notes = list(data.notes)
-    same = same_files(data.files)
+    same = same_files({media: data.frames.get(media, (path,)) for media, path in data.files.items()})
     for split in data.splits:
         notes += _leak(split, members, same, {s.media: (s.subsets or {}).get(split, "") for s in data.samples})
     by = options.split_by or ("group" if not data.splits and any(member.group for member in members) else "")
@@ -213,9 +213,9 @@ def with_splits(data: OwnData, options: OwnOptions) -> OwnData:
     if not by:
         if not data.splits:
             raise DatasetError(
-                "there is no split. Three ways to one: give it (folders train/ and test/, or a column of train, val and "
-                "test in samples.csv); hold out whole groups (a `group` column, or --group-pattern 'person([0-9]+)'); or, "
-                "knowing that near duplicates leak, --split-by random."
+                f"{understood(data)}\nThere is no split. Three ways to one: give it (folders train/ and test/, or a column "
+                "of train, val and test in samples.csv); hold out whole groups (a `group` column, or --group-pattern "
+                "'person([0-9]+)'); or, knowing that near duplicates leak, --split-by random."
             )
         return replace(data, notes=tuple(notes))
     name, make = (GROUPED, split_by_group) if by == "group" else (RANDOM, split_at_random)
@@ -227,6 +227,18 @@ def with_splits(data: OwnData, options: OwnOptions) -> OwnData:
     samples = (replace(s, subsets={**(s.subsets or {}), name: made[s.media]}) for s in data.samples)
     splits = tuple(dict.fromkeys((*data.splits, name)))
     return replace(data, samples=tuple(samples), splits=splits, notes=tuple(notes))
+
+
+def class_sizes(data: OwnData) -> str:
+    """`2 classes: run 5, walk 5`."""
+    sizes = Counter(sample.label for sample in data.samples)
+    shown = ", ".join(f"{label} {sizes[label]}" for label in label_order(sizes)[:_SHOWN])
+    return f"{len(sizes)} class{'es' * (len(sizes) != 1)}: {shown}{', ...' * (len(sizes) > _SHOWN)}"
+
+
+def understood(data: OwnData) -> str:
+    """For errors: the layout, where it follows from folders, and the classes."""
+    return "; ".join([*(note for note in data.notes if note.startswith("layout: ")), class_sizes(data)])
 
 
 def _grouped(data: OwnData, pattern: str) -> OwnData:

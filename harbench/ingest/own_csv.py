@@ -54,12 +54,15 @@ def read_own(folder: Path, layout: Layout = "", modality: Kind = "") -> OwnData:
             f"{'another file' if folder.exists() else 'nothing'}"
         )
     found = walk(folder)
-    for prefix in wrappers(found.files):
-        inner = folder / prefix
-        if tables := () if layout else _tables(inner):
-            return _from_tables(inner, tables, found.inside(prefix), modality)
-        if is_jhmdb(inner):
-            return from_jhmdb(inner)
+    prefixes = [*wrappers(found.files)]
+    for prefix in prefixes:
+        if tables := () if layout else _tables(folder / prefix):
+            return _from_tables(folder / prefix, tables, found.inside(prefix), modality)
+        if is_jhmdb(folder / prefix):
+            return from_jhmdb(folder / prefix)
+    if len(prefixes) > 1 and any("/" not in name[len(prefix) :] for name in found.files):
+        prefix = prefixes[-2]  # the innermost folder, with nothing but media in it, is a class
+    inner = folder / prefix
     return from_folders(inner, found.inside(prefix), layout, modality, classes_file(inner))
 
 

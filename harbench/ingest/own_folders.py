@@ -52,37 +52,33 @@ class Found:
 def walk(folder: Path) -> Found:
     """Every file under `folder`. Links are followed and told, but for those that lead back to where they come from."""
     root = os.path.realpath(folder)
-    chains = {str(folder): (root,)}
     files: dict[str, Path] = {}
     others: list[str] = []
     followed: list[str] = []
     loops: list[str] = []
     closed: list[str] = []
-    for where, subfolders, names in os.walk(
-        folder, followlinks=True, onerror=lambda error: closed.append(str(error.filename))
-    ):
-        chain = chains.pop(where)
-        inside = where[len(str(folder)) :].strip("/")
-        visible = sorted(name for name in subfolders if not name.startswith("."))
-        subfolders.clear()
-        for name in visible:
-            path = os.path.join(where, name)
-            real = os.path.realpath(path) if Path(path).is_symlink() else os.path.join(chain[-1], name)
-            if any(os.path.commonpath((each, real)) == real for each in chain):
-                loops.append(f"{os.path.join(inside, name)} -> {real}")
-                continue
-            if Path(path).is_symlink():
-                followed.append(f"{os.path.join(inside, name)} -> {real}")
-            chains[path] = (*chain, real)
-            subfolders.append(name)
-        for name in sorted(name for name in names if not name.startswith(".")):
-            path, short = os.path.join(where, name), f"{inside}/{name}" if inside else name
-            if kind_of(name) is None:
+    pending = [(str(folder), "", (root,))]
+    while pending:
+        where, inside, chain = pending.pop()
+        try:
+            entries = [entry for entry in os.scandir(where) if not entry.name.startswith(".")]
+        except OSError as error:
+            closed.append(f"{inside or folder}: {error.strerror}")
+            continue
+        for entry in entries:
+            short = inside + entry.name
+            real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(chain[-1], entry.name)
+            outside = entry.is_symlink() and os.path.commonpath((root, real)) != root
+            if entry.is_dir() and any(os.path.commonpath((each, real)) == real for each in chain):
+                loops.append(f"{short} -> {real}")
+            elif entry.is_dir():
+                followed += [f"{short} -> {real}"] if entry.is_symlink() else []
+                pending.append((entry.path, f"{short}/", (*chain, real)))
+            elif kind_of(entry.name) is None:
                 others.append(short)
-                continue
-            files[short] = Path(path)
-            if Path(path).is_symlink() and os.path.commonpath((root, os.path.realpath(path))) != root:
-                followed.append(f"{short} -> {os.path.realpath(path)}")
+            else:
+                files[short] = Path(entry.path)
+                followed += [f"{short} -> {real}"] if outside else []
     notes = (
         *_told("links that lead back to a folder above them, not followed", loops),
         *_told("links that are followed", followed),

@@ -17,7 +17,7 @@ from harbench.datasets.parse import KEY, check_path, label_order, read_classes, 
 from harbench.datasets.tables import dataset_names
 from harbench.errors import DatasetError
 from harbench.files import replacing
-from harbench.ingest.own import OwnData, OwnOptions, some, with_splits
+from harbench.ingest.own import OwnData, OwnOptions, class_sizes, some, understood, with_splits
 from harbench.records import ClassLabel
 
 _SHOWN = 12
@@ -65,9 +65,8 @@ def _write(files: Mapping[Path, str], home: Path, classes: Sequence[ClassLabel],
     """Put the files in place once the tables are read back and say what they should."""
     with ExitStack() as stack:
         written = {}
-        for path, text in reversed(
-            files.items()
-        ):  # moved in the order of `files`: the module, which makes it one, last
+        # Moved in the order of `files`: the module, which makes them a data set, last.
+        for path, text in reversed(files.items()):
             handle = written[path.name] = stack.enter_context(replacing(home / path))
             handle.write(text)
             handle.flush()
@@ -98,10 +97,7 @@ def _classes(data: OwnData) -> tuple[dict[str, str], tuple[ClassLabel, ...], tup
             "Rename them, or give keys in classes.txt (key<TAB>label)."
         )
     if len(data.classes or labels) < 2:
-        raise DatasetError(
-            f"expected two classes or more, found one: {labels[0] if labels else 'none'} ({len(data.samples)} samples). "
-            + " ".join(note for note in data.notes if note.startswith("layout: "))
-        )
+        raise DatasetError(f"expected two classes or more; found {understood(data)}")
     notes = []
     folded = Counter(label.casefold() for label in labels)
     if similar := [label for label in labels if folded[label.casefold()] > 1]:
@@ -127,10 +123,8 @@ def class_keys(labels: Sequence[str]) -> dict[str, str]:
 
 
 def _preview(data: OwnData) -> tuple[str, ...]:
-    """Classes, subsets, and two examples, so that the user can check them."""
-    sizes = Counter(sample.label for sample in data.samples)
-    shown = [f"{label} {sizes[label]}" for label in label_order(sizes)[:_SHOWN]]
-    notes = [f"classes: {len(sizes)} ({', '.join(shown)}{', ...' if len(sizes) > _SHOWN else ''})"]
+    """Classes, subsets and two examples, so that the user can check them."""
+    notes = [class_sizes(data)]
     for split in data.splits[:_SHOWN]:
         parts = Counter((sample.subsets or {}).get(split, "unused") for sample in data.samples)
         found = ", ".join(f"{each} {parts[each]}" for each in ("train", "val", "test", "unused") if parts[each])
