@@ -110,7 +110,8 @@ def _from_tables(folder: Path, tables: Sequence[Path], found: Found, modality: K
                     raise ValueError(f"{sample.media} stands in {rows[sample.media][0]} already")
                 rows[sample.media] = line, sample
             except ValueError as problem:
-                problems.append(f"{line}: {problem}")
+                names = "; if these are column names, write path,label" if line.endswith(", line 1") else ""
+                problems.append(f"{line}: {problem}{names}")
     if unlabeled and len(unlabeled) < len(tables):
         raise DatasetError(f"{folder}: no labels in {', '.join(unlabeled)}, but in the other tables; give them to all.")
     if problems or not rows:
