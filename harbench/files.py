@@ -99,8 +99,7 @@ def read_csv(path: Path, known: Collection[str], headless: Mapping[int, Sequence
     """
     import pandas as pd
 
-    text = _decoded(path)
-    lines = text.splitlines()
+    lines = _decoded(path).replace("\r\n", "\n").replace("\r", "\n").split("\n")
     first = next((number for number, line in enumerate(lines) if line.strip()), len(lines))
     if lines[first : first + 1] and lines[first].lower().startswith("sep="):  # Excel's own first line
         first += 1
@@ -109,14 +108,14 @@ def read_csv(path: Path, known: Collection[str], headless: Mapping[int, Sequence
     separator = next((each for each in ",;\t" if each in lines[first]), None)
     width = len(lines[first].split(separator))
     short = (number for number in range(first, len(lines)) if 0 < len(lines[number].split(separator)) < width)
+    text = "\n".join(lines[first:])
     if '"' not in text and (number := next((each for each in short if lines[each].strip()), None)) is not None:
         raise DatasetError(
             f"{path}, line {number + 1}: expected {width} cells as in line {first + 1}, found {lines[number]!r}"
         )
     try:
         table = pd.read_csv(
-            io.StringIO(text), sep=separator or r"\s+", skiprows=first, header=None, dtype=str, keep_default_na=False,
-            skip_blank_lines=False,
+            io.StringIO(text), sep=separator or r"\s+", header=None, dtype=str, keep_default_na=False, skip_blank_lines=False
         ).map(str.strip)  # fmt: skip
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
@@ -125,8 +124,8 @@ def read_csv(path: Path, known: Collection[str], headless: Mapping[int, Sequence
     header = [name.lower() if name.lower() in known else name for name in table.iloc[0]]
     if set(header) & set(known):
         table = table.iloc[1:]
-    elif width in headless:
-        header = list(headless[width])
+    elif table.shape[1] in headless:
+        header = list(headless[table.shape[1]])
     else:
         raise DatasetError(
             f"{path}, line {first + 1}: expected a line of column names, one of them {', '.join(known)}; found "

@@ -74,7 +74,8 @@ def convert_from(form: str, source: Path, *, name: str, home: Path, force: bool 
     Formats: mmaction2, rawframes, skeleton, videofolder, webdataset. Raises DatasetError with every problem at once.
     """
     from harbench.ingest.foreign import IMPORTS
-    from harbench.ingest.own import OwnOptions, write_own
+    from harbench.ingest.own import OwnOptions
+    from harbench.ingest.own_write import write_own
 
     if form not in IMPORTS:
         raise DatasetError(f"--from {form}: expected one of {', '.join(IMPORTS)}")

@@ -7,26 +7,43 @@ from pathlib import Path
 from harbench import places
 from harbench.datasets.tables import dataset_names
 from harbench.errors import DatasetError
+from harbench.ingest.archives import is_archive
 from harbench.ingest.match import link_media
-from harbench.ingest.own import OwnOptions, write_own
+from harbench.ingest.own import OwnOptions
 from harbench.ingest.own_csv import read_own
+from harbench.ingest.own_folders import write_frames
+from harbench.ingest.own_write import write_own
+from harbench.ingest.unpack import unpack
+from harbench.records import DatasetSpec, Track
 
 __all__ = ["OwnOptions", "adopt", "refuse_nameless"]
 
 
-def adopt(folder: Path, own: OwnOptions, home: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Make `folder` the data set `own.name` of this data home: its tables written, its media linked.
+def adopt(
+    folder: Path, own: OwnOptions, home: Path, dest: Path, track: Track
+) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Make `folder`, or an archive of it, the data set `own.name` of this data home: tables written, media linked.
 
-    Returns archives that hold its media (a `poses.npz`) and what the user should know. Raises DatasetError with every
-    problem of the folder's tables.
+    What is written goes to the home `dest`, for a dry run a temporary one. Returns archives that hold its media (a
+    `poses.npz`) and what the user should know. Raises DatasetError with every problem of the folder's tables.
     """
-    data = read_own(folder)
-    notes = write_own(data, own, home)
-    link_media(data.files, places.media_folder(home, own.name))
+    unpacked = dest / own.name / "unpacked"
+    if folder.is_file() and is_archive(folder):
+        [folder] = unpack(DatasetSpec(own.name, own.name, "video", "video", ()), [folder], unpacked, track=track)
+    data = read_own(folder, own.layout, own.modality)
+    notes = write_own(data, own, home, dest)
+    files = dict(data.files)
+    if dest == home and data.frames:
+        for media, pictures in track(list(data.frames.items()), "packing frames", len(data.frames)):
+            files[media] = unpacked / "frames" / media
+            write_frames(files[media], pictures)
+    link_media(files, places.media_folder(dest, own.name))
     return (data.poses,) if data.poses else (), notes
 
 
 def refuse_nameless(name: str, home: Path) -> None:
-    """Raise DatasetError where `name` is a folder and no data set."""
-    if Path(name).is_dir() and name not in dataset_names(home):
-        raise DatasetError(f"{name} is a folder. Give your data set a name:  harbench prepare {name} --name mine")
+    """Raise DatasetError where `name` is a folder or an archive and no data set."""
+    path = Path(name)
+    if (path.is_dir() or (path.is_file() and is_archive(path))) and name not in dataset_names(home):
+        kind = "a folder" if path.is_dir() else "an archive"
+        raise DatasetError(f"{name} is {kind}. Give your data set a name:  harbench prepare {name} --name mine")

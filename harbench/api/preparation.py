@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from harbench import places
@@ -123,18 +125,24 @@ def prepare(
 
     started = time.monotonic()
     reads = choose_decoder(decoder)  # told before anything is fetched
-    name, archives, notes = _adopted(name, own, home, archives)
-    spec = load_spec(name, home)
-    tables = tuple(load_split(name, each, home) for each in expand_splits(spec, split, home))
-    cache = cache_config(
-        spec, stream=stream, encoding=encoding, flow=flow, bodies=bodies, quality=quality, short_side=short_side
-    )
-    fetch = FetchConfig(insecure=insecure, limit_rate=limit_rate, accept_hash=accept_hash, urls=tuple(urls))
-    wanted = _wanted(tables, classes, limit)
-    job = _Job(spec, tables, home, wanted, _of_shard(spec, home, wanted, shard), fetch, cache, reads, workers, track)
-    check_poses(spec, cache, home)
-    if dry_run:
-        return replace(_plan(job, local=own is not None or bool(source or archives)), notes=notes)
+    with ExitStack() as stack:
+        dest = Path(stack.enter_context(TemporaryDirectory())) if own and dry_run else home  # a dry run writes nothing
+        name, archives, notes = _adopted(name, own, home, dest, archives, track)
+        spec = load_spec(name, dest)
+        tables = tuple(load_split(name, each, dest) for each in expand_splits(spec, split, dest))
+        cache = cache_config(
+            spec, stream=stream, encoding=encoding, flow=flow, bodies=bodies, quality=quality, short_side=short_side
+        )
+        fetch = FetchConfig(insecure=insecure, limit_rate=limit_rate, accept_hash=accept_hash, urls=tuple(urls))
+        wanted = _wanted(tables, classes, limit)
+        job = _Job(
+            spec, tables, dest, wanted, _of_shard(spec, dest, wanted, shard), fetch, cache, reads, workers, track
+        )
+        check_poses(spec, cache, home)
+        if dry_run:
+            plan = _plan(job, local=own is not None or bool(source or archives))
+            there = str(places.cache_folder(home, name, cache.name))
+            return replace(plan, notes=notes, cache=there, free_bytes=free_bytes(home))
     match = ingest_local(
         spec, tables, home, wanted=wanted, source=source, archives=archives, fetch=fetch, allow_missing=allow_missing,
         workers=workers, track=track,
@@ -172,15 +180,15 @@ class _Job:
 
 
 def _adopted(
-    name: str, own: OwnOptions | None, home: Path, archives: Sequence[Path]
+    name: str, own: OwnOptions | None, home: Path, dest: Path, archives: Sequence[Path], track: Track
 ) -> tuple[str, Sequence[Path], tuple[str, ...]]:
-    """The data set's name, its archives, and notes: of a user's folder, once it is a data set."""
+    """The data set's name, its archives, and notes: of a user's folder, once it is a data set in the home `dest`."""
     from harbench.api.owndata import adopt, refuse_nameless
 
     if own is None:
         refuse_nameless(name, home)
         return name, archives, ()
-    return own.name, *adopt(Path(name), own, home)
+    return own.name, *adopt(Path(name), own, home, dest, track)
 
 
 def _cached(job: _Job, match: MediaMatch, allow_missing: bool) -> PrepareReport:

@@ -12,7 +12,9 @@ from harbench import api
 from harbench.cli.app import INCOMPLETE, Json, SplitOption, app, rate, show, tracked, words
 
 # One name an option, so that the command below is read in one piece.
-Name = Annotated[str, typer.Argument(help="Data set, see `harbench datasets`; or a folder of yours, with --name.")]
+Name = Annotated[
+    str, typer.Argument(help="Data set, see `harbench datasets`; or a folder or archive of yours, with --name.")
+]
 OwnName = Annotated[str, typer.Option("--name", help="What your folder is to be called.")]
 GroupPattern = Annotated[
     str, typer.Option(help="Your folder: regular expression whose first (...) is the group in a media's path.")
@@ -23,6 +25,14 @@ SplitBy = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Of a split that is made.")]
 TestShare = Annotated[float, typer.Option(help="Test part of a split that is made.")]
+Layout = Annotated[
+    Literal["subset/class", "class/subset", "class"] | None,
+    typer.Option(help="Your folder: what its folders are. Default: as their names say."),
+]
+Modality = Annotated[
+    Literal["video", "image", "pose"] | None,
+    typer.Option(help="Your folder: which of its files are the samples; video of pictures: each folder is one."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Write over your data set of that name.")]
 Source = Annotated[Path | None, typer.Option("--from", help="Folder of media in any layout; linked, not copied.")]
 Archives = Annotated[list[Path] | None, typer.Option(help="Archive already downloaded; may be repeated.")]
@@ -64,6 +74,8 @@ def prepare(
     split_by: SplitBy = None,
     seed: Seed = 0,
     test_share: TestShare = 0.2,
+    layout: Layout = None,
+    modality: Modality = None,
     force: Force = False,
     source: Source = None,
     archive: Archives = None,
@@ -99,7 +111,9 @@ def prepare(
         _verify(context, name, archive or [], workers, decoder, ok_missing, as_json)
         return
     side = int(short_side) if short_side.isdigit() else short_side or None
-    own = api.OwnOptions(own_name, group_pattern, split_by or "", seed, test_share, force) if own_name else None
+    own = api.OwnOptions(
+        own_name, group_pattern, split_by or "", seed, test_share, force, layout or "", modality or ""
+    ) if own_name else None  # fmt: skip
     with tracked(context) as (settings, track):
         report = api.prepare(
             name, home=settings.home, split=split, source=source, archives=archive or (), stream=stream, flow=flow,
@@ -117,7 +131,7 @@ def _refuse_own_options(context: typer.Context) -> None:
     """A usage error for what is said of a folder of the user's own, when none is given."""
     said = [
         option
-        for option in ("group_pattern", "split_by", "seed", "test_share", "force")
+        for option in ("group_pattern", "split_by", "seed", "test_share", "layout", "modality", "force")
         if getattr(context.get_parameter_source(option), "name", "") == "COMMANDLINE"
     ]
     if said:

@@ -16,29 +16,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harbench.datasets.parse import Row, without_suffix
+from harbench.datasets.parse import PATH_COLUMNS, SUBSETS, Row, without_suffix
 from harbench.errors import DatasetError
 
-_SUBSETS = {
-    "train": "train", "training": "train", "trn": "train", "val": "val", "valid": "val", "validation": "val",
-    "dev": "val", "test": "test", "testing": "test", "tst": "test",
-}  # fmt: skip
 _WORD = re.compile(r"(?<![a-z])(train|training|val|valid|validation|dev|test|testing)(?=list|split|set|[^a-z]|$)", re.I)
 _HMDB = re.compile(r".+_test_split(\d)$")
 _HMDB_CODES = {"1": "train", "2": "test"}
 _NUMBERS = re.compile(r"(?:[\s,]+\d+){0,2}$")
-_NAME_COLUMNS = (
-    "media",
-    "clip_path",
-    "video_path",
-    "path",
-    "file",
-    "filename",
-    "video_name",
-    "clip_name",
-    "video",
-    "name",
-)
 _LISTS = (".txt", ".csv", ".tsv", ".lst", ".list")
 _RANDOM_SEEDS = 5
 
@@ -97,7 +81,7 @@ def read_claims(sources: Sequence[str]) -> tuple[dict[str, Claim], tuple[str, ..
     ignored: list[str] = []
     for source in sources:
         prefix, _, rest = source.partition("=")
-        subset = _SUBSETS.get(prefix.casefold(), "") if rest else ""
+        subset = SUBSETS.get(prefix.casefold(), "") if rest else ""
         path = Path(rest if subset else source)
         if not path.exists():
             raise DatasetError(f"--audit {source}: there is no file or folder {path}")
@@ -123,7 +107,7 @@ def _read(path: Path, subset: str, ignored: list[str]) -> Iterator[tuple[str, st
     for folder, subfolders, files in os.walk(path, followlinks=True):
         subfolders.sort()
         parts = Path(folder).relative_to(path).parts
-        inside = subset or next((_SUBSETS[part.casefold()] for part in parts if part.casefold() in _SUBSETS), "")
+        inside = subset or next((SUBSETS[part.casefold()] for part in parts if part.casefold() in SUBSETS), "")
         for file in sorted(files):
             if inside and not file.lower().endswith(_LISTS):
                 yield path.name, inside, "/".join((*parts, file))
@@ -145,7 +129,7 @@ def _read_file(path: Path, subset: str, ignored: list[str]) -> Iterator[tuple[st
                 yield f"split{hmdb[1]}", _HMDB_CODES[code], name
         return
     word = _WORD.search(path.stem)
-    by_name = subset or (_SUBSETS[word[1].casefold()] if word else "")
+    by_name = subset or (SUBSETS[word[1].casefold()] if word else "")
     split = path.stem[: word.start()] + path.stem[word.end() :] if word and not subset else path.stem
     split = split.strip("_-. ") or path.parent.name
     if lines and "," in lines[0]:
@@ -166,14 +150,14 @@ def _read_csv(path: Path, lines: Sequence[str], split: str, subset: str) -> Iter
     parts = {
         name: cells
         for name, cells in columns.items()
-        if any(cells) and all(not cell or cell.strip().casefold() in _SUBSETS for cell in cells)
+        if any(cells) and all(not cell or cell.strip().casefold() in SUBSETS for cell in cells)
     }
     by_column = {name.strip().casefold(): cells for name, cells in columns.items()}
-    names = next((by_column[name] for name in _NAME_COLUMNS if name in by_column), next(iter(columns.values()), ()))
+    names = next((by_column[name] for name in PATH_COLUMNS if name in by_column), next(iter(columns.values()), ()))
     for column, cells in parts.items():
         for name, cell in zip(names, cells, strict=True):
             if cell:
-                yield column if len(parts) > 1 else split, _SUBSETS[cell.strip().casefold()], name
+                yield column if len(parts) > 1 else split, SUBSETS[cell.strip().casefold()], name
     if not parts and subset:
         for name in names:
             yield split, subset, name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
@@ -15,6 +15,26 @@ from harbench.records import ClassLabel, Subset
 KEY = re.compile(r"[A-Za-z0-9_+-]+")
 """What may be a class key, a split or the group of a `lopo-` split: all of them become names of files and folders."""
 
+SUBSETS: Mapping[str, Subset] = {
+    "train": "train", "training": "train", "trn": "train", "val": "val", "valid": "val", "validation": "val",
+    "dev": "val", "eval": "val", "evaluation": "val", "test": "test", "testing": "test", "tst": "test",
+}  # fmt: skip
+"""What people call a subset, in lower case."""
+PATH_COLUMNS = (
+    "media", "path", "file_path", "filepath", "clip_path", "video_path", "img_path", "image_path", "file", "filename",
+    "file_name", "video", "image", "clip", "video_name", "clip_name", "sample_id", "video_id", "frame_dir",
+    "frame_directory", "name", "id", "ids",
+)  # fmt: skip
+"""Columns that name a sample or its file, in lower case; where a table has several, the first of these."""
+LABEL_COLUMNS = (
+    "label", "class", "class_name", "label_name", "category", "action", "activity", "tag", "target",
+)  # fmt: skip
+"""Columns that hold the class, in the same way."""
+
+_SUBSET_NAME = re.compile(
+    rf"(?:split\d+|\d+)?[\s_.-]*({'|'.join(SUBSETS)})"
+    r"[\s_.-]*(?:set|data|dataset|split|list|videos?|clips?|images?|frames?|files?)?[\s_.-]*\d*"
+)
 _PART = r"(?!\.\.?(?:/|\Z))[^/\\\x00-\x1f\x7f]+"
 _SAFE_PATH = re.compile(rf"{_PART}(?:/{_PART})*")
 _Subsets = Mapping[str, Subset | Literal[""]]
@@ -71,6 +91,18 @@ def read_class_list(path: Path) -> tuple[int | None, tuple[str, ...]]:
     if first > 1 or sorted(names) != list(range(first, first + len(lines))):
         raise DatasetError(f"{path}: expected the numbers before the class names to count from 0 or 1, each once")
     return first, tuple(names[number] for number in sorted(names))
+
+
+def subset_of(name: str) -> Subset | None:
+    """The subset that a folder or list of this name holds: `Training`, `01_test`, `val-data`, `split1_train`."""
+    found = _SUBSET_NAME.fullmatch(name.casefold())
+    return SUBSETS[found[1]] if found else None
+
+
+def label_order(labels: Iterable[str]) -> list[str]:
+    """The distinct labels in order: as numbers where all are whole numbers (0, 1, 2, 10), else as text."""
+    found = sorted(set(labels))
+    return sorted(found, key=int) if all(re.fullmatch(r"-?[0-9]{1,18}", label) for label in found) else found
 
 
 def read_samples(path: Path, splits: Sequence[str], classes: Collection[str] | None) -> list[Row]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 
 from harbench import places
-from harbench.datasets.parse import KEY, Row, read_classes, read_samples, without_suffix
+from harbench.datasets.parse import KEY, Row, label_order, read_classes, read_samples, without_suffix
 from harbench.errors import DatasetError, did_you_mean
 from harbench.records import ClassLabel, DatasetSpec, Sample, SplitTable, Subset
 
@@ -212,7 +212,7 @@ def _read_rows(spec: DatasetSpec, home: Path | None) -> tuple[tuple[ClassLabel, 
     path = _table_file(spec, "samples.csv", home)
     if not path.with_name("classes.txt").is_file():
         rows = read_samples(path, _stored(spec), None)
-        return tuple(ClassLabel(key, key.replace("_", " ")) for key in sorted({row.label for row in rows})), rows
+        return tuple(ClassLabel(key, key.replace("_", " ")) for key in label_order(row.label for row in rows)), rows
     classes = read_classes(path.with_name("classes.txt"))
     return classes, read_samples(path, _stored(spec), {label.key for label in classes})
 

@@ -19,17 +19,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harbench.datasets.parse import without_suffix
+from harbench.datasets.parse import PATH_COLUMNS, without_suffix
 from harbench.errors import DatasetError, damage
 from harbench.files import read_csv
 from harbench.pickles import Stub, read_pickle
 from harbench.records import ClassLabel, Sample
 
 Scores = npt.NDArray[np.float32]
-_NAMES = (
-    "sample_id", "id", "ids", "name", "media", "path", "file", "filename", "file_name", "video", "video_path",
-    "video_name", "video_id", "image", "img_path", "frame_dir", "frame_directory", "clip",
-)  # fmt: skip
+_NAMES = ("sample_id", *PATH_COLUMNS)
 _FIRST = "the sample"
 """The first column of a table without a line of column names."""
 _SCORES = ("scores", "probabilities", "logits")

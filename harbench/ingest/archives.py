@@ -9,9 +9,10 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import IO
 
 import rarfile
@@ -24,6 +25,11 @@ ZIPS = (".zip", ".npz")
 """An .npz is a zip of .npy members."""
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 RARS = (".rar",)
+_MAGIC = {
+    b"Rar!\x1a\x07": RARS, b"PK\x03\x04": ZIPS, b"PK\x05\x06": ZIPS, b"\x1f\x8b": (".tgz", *TARS), b"7z\xbc\xaf": (".7z",),
+    b"<!doctype html": (".html",), b"<html": (".html",),
+}  # fmt: skip
+"""How a file begins, in lower case where it is text -> the suffixes that say so."""
 DAMAGE = (
     rarfile.Error, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, struct.error, ValueError,
     NotImplementedError,
@@ -49,10 +55,33 @@ def open_archive(archive: Path) -> Iterator[OpenArchive]:
     kinds = {RARS: open_rar, ZIPS: _open_zip, TARS: _open_tar}
     for suffixes, opener in kinds.items():
         if archive.name.lower().endswith(suffixes):
+            _refuse_another_kind(archive, suffixes)
             with opener(archive) as opened:
                 yield opened
             return
     raise ArchiveError(f"{archive} is not an archive that harbench knows ({', '.join((*ZIPS, *TARS, *RARS))})")
+
+
+def _refuse_another_kind(archive: Path, suffixes: Sequence[str]) -> None:
+    """Raise ArchiveError for what is whole, but no archive of this suffix."""
+    with suppress(OSError), open(archive, "rb") as handle:
+        head = handle.read(256)
+        starts = (head, head.removeprefix(b"\xef\xbb\xbf").lstrip().lower())
+        kind = next(
+            (kind for magic, kind in _MAGIC.items() if any(each.startswith(magic) for each in starts)), suffixes
+        )
+        if kind == (".html",):
+            raise ArchiveError(
+                f"{archive} is a web page, no archive: a login or error page was saved in its place. Open it in a browser to "
+                "see what it says, and download the archive again"
+            )
+        if not {*kind} & {*suffixes}:
+            named = archive.with_name(folder_name(archive) + kind[0])
+            raise ArchiveError(
+                f"{archive} is a {kind[0]} archive by its content. Rename it:  mv {quote(str(archive))} {quote(str(named))}"
+                if kind[0] != ".7z"
+                else f"{archive} is a {kind[0]} archive by its content. Extract it, and give the folder"
+            )
 
 
 @contextmanager

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from harbench.datasets.parse import check_path
+from harbench.datasets.parse import SUBSETS, check_path
 from harbench.errors import DatasetError
 from harbench.files import replacing
-from harbench.ingest.own import GIVEN, SUBSETS, OwnData, OwnSample, classes_file, modality_of, pose_shape, some
+from harbench.ingest.own import GIVEN, OwnData, OwnSample, classes_file, modality_of, pose_shape, some
 from harbench.ingest.own_csv import read_table
 from harbench.pickles import read_pickle
 from harbench.records import ClassLabel, Subset

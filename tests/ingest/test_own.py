@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from harbench import api
+from harbench.cli import app
 from harbench.datasets.checks import check_split
 from harbench.datasets.partition import Member, leaked_share, split_at_random, split_by_group
 from harbench.datasets.tables import load_spec, load_split
 from harbench.errors import DatasetError
 from harbench.frames.cache import open_cache
-from harbench.ingest.own import OwnOptions, write_own
+from harbench.ingest.own import OwnData, OwnOptions, OwnSample
 from harbench.ingest.own_csv import read_own
+from harbench.ingest.own_write import write_own
+from harbench.records import ClassLabel
 
 
 def _touch(folder: Path, *names: str) -> Path:
@@ -106,12 +112,12 @@ def test_tables_a_subset(tmp_path: Path, header: str) -> None:
 
 
 def test_kaggle_paths_begin_with_a_slash(tmp_path: Path) -> None:
-    folder = _touch(tmp_path / "d", "train/Swing/v_1.avi", "test/Swing/v_2.avi", "train/more.avi")
-    for part, name in (("train", "v_1"), ("test", "v_2")):
-        text = f"clip_name,clip_path,label\n{name},/{part}/Swing/{name}.avi,Swing\n"
+    folder = _touch(tmp_path / "d", "train/Swing/v_1.avi", "test/Punch/v_2.avi", "train/more.avi")
+    for part, name, label in (("train", "v_1", "Swing"), ("test", "v_2", "Punch")):
+        text = f"clip_name,clip_path,label\n{name},/{part}/{label}/{name}.avi,{label}\n"
         (folder / f"{part}.csv").write_text(text, "utf-8")
     notes = _take(folder, tmp_path)
-    assert [s.media for s in load_split("mine", "", tmp_path).samples] == ["test/Swing/v_2.avi", "train/Swing/v_1.avi"]
+    assert [s.media for s in load_split("mine", "", tmp_path).samples] == ["test/Punch/v_2.avi", "train/Swing/v_1.avi"]
     assert any("1 files are in no table" in note for note in notes)
 
 
@@ -122,15 +128,17 @@ def test_every_bad_row_is_told_at_once(tmp_path: Path) -> None:
     (folder / "samples.csv").write_text("\n".join(lines), "utf-8")
     with pytest.raises(DatasetError) as told:
         read_own(folder)
-    for number, words in ((3, "line 2 already"), (4, "relative path"), (5, "relative path"), (6, "no such file"),
+    for number, words in ((3, "line 2 already"), (4, "relative path"), (5, "no such file"), (6, "no such file"),
                           (7, "label"), (8, "tset"), (9, "could be")):  # fmt: skip
         assert any(f"line {number}:" in line and words in line for line in str(told.value).splitlines()), number
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"sample_id;label\na;b\n", "semicolons"), (b"sample_id,label\n\xff,b\n", "UTF-8"), (b"a,b\n1,2\n", "a column of"),
-     (b"sample_id,label\na\n", "expected 2 cells, found 1"), (b'sample_id,label\n"a,b\n', "CSV")],
+    [(b"sample_id,label\n\xff,b\n", "UTF-8"), (b"a,b\na/1,2\n", "line 1: a: .*column names, write path,label"),
+     (b"a,b,c\n1,2,3\n", "line 1: expected a line of column names"), (b"path,x\na/1,2\n", "one with its class.*--layout"),
+     (b"sample_id,label\na\n", "line 2: expected 2 cells"), (b'sample_id,label\n"a,b\n', "EOF inside string"),
+     (b"path,label\n", "no rows")],
 )  # fmt: skip
 def test_files_that_are_no_tables(tmp_path: Path, content: bytes, words: str) -> None:
     folder = _touch(tmp_path / "d", "a/1.avi")
@@ -140,14 +148,16 @@ def test_files_that_are_no_tables(tmp_path: Path, content: bytes, words: str) ->
 
 
 def test_what_is_no_data_set(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="expected class folders"):
+    with pytest.raises(DatasetError, match=r"lie in no class folder.*Expected class folders"):
         read_own(_touch(tmp_path / "flat", "1.avi"))
-    with pytest.raises(DatasetError, match="one kind"):
-        read_own(_touch(tmp_path / "mixed", "a/1.avi", "a/2.jpg"))
-    with pytest.raises(DatasetError, match="one key"):
-        _take(_touch(tmp_path / "keys", "train/a b/1.avi", "test/a_b/2.avi"), tmp_path)
+    with pytest.raises(DatasetError, match=r"one kind; found 1 videos, 1 poses.*--modality"):
+        read_own(_touch(tmp_path / "mixed", "a/1.avi", "a/2.npy"))
     with pytest.raises(DatasetError, match="more than once"):
         _take(_touch(tmp_path / "case", "train/a/X.avi", "train/a/x.avi"), tmp_path)
+    with pytest.raises(DatasetError, match=r"two classes or more; found layout: .*; 1 class: a 2"):
+        _take(_touch(tmp_path / "one", "train/a/1.avi", "test/a/2.avi"), tmp_path)
+    with pytest.raises(DatasetError, match=r"two classes or more; found .*1 class: walk 2"):
+        _take(_touch(tmp_path / "alone", "walk/1.avi", "walk/2.avi"), tmp_path)
     with pytest.raises(DatasetError, match="harbench has a data set"):
         write_own(read_own(_touch(tmp_path / "n", "train/a/1.avi")), OwnOptions("ucf101"), tmp_path)
     folder = _touch(tmp_path / "c", "train/a/1.avi")
@@ -156,6 +166,59 @@ def test_what_is_no_data_set(tmp_path: Path) -> None:
         _take(folder, tmp_path)
     with pytest.raises(DatasetError, match="--name mine"):
         api.prepare(str(folder), home=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [(("walk (fast)", "walk [fast]"), r"give one key: walk_fast_ \(walk \(fast\), walk \[fast\]\)"),
+     (("wa\nlk", "run"), r"class 'wa\\nlk': expected a name in one line"), (("walk ", "run"), "without tabs and blanks"),
+     (("a\u2028b", "run"), "in one line"), (("", "run"), "class ''")],
+)  # fmt: skip
+def test_class_names_that_no_table_holds_are_refused_at_the_door(
+    labels: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    samples = tuple(OwnSample(f"{n}.avi", label, "", {"given": "test"}) for n, label in enumerate(labels))
+    with pytest.raises(DatasetError, match=words):
+        write_own(OwnData(samples, ("given",), "video", {}), OwnOptions("mine"), tmp_path / "home")
+    listed = tuple(ClassLabel("same", label) for label in labels)
+    with pytest.raises(DatasetError):
+        write_own(OwnData(samples, ("given",), "video", {}, listed), OwnOptions("mine"), tmp_path / "home")
+    assert not (tmp_path / "home").exists()
+
+
+def test_classes_in_order_and_apart(tmp_path: Path) -> None:
+    folder = _touch(tmp_path / "d", *(f"{part}/{n}/{part}{n}.avi" for part in ("train", "test") for n in range(12)))
+    _take(folder, tmp_path)
+    assert [c.key for c in load_split("mine", "", tmp_path).classes] == [str(n) for n in range(12)]
+    notes = _take(_touch(tmp_path / "e", "train/Walk/1.avi", "test/walk/2.avi"), tmp_path, force=True)
+    assert "classes that differ only in upper and lower case, kept apart: Walk, walk" in notes
+    _take(_touch(tmp_path / "f", "train/走路/1.avi", "test/跑步/2.avi"), tmp_path, force=True)
+    assert [(c.key, c.display) for c in load_split("mine", "", tmp_path).classes] == [
+        ("c001", "走路"),
+        ("c002", "跑步"),
+    ]
+
+
+def test_a_dry_run_writes_nothing_and_is_the_preview(tmp_path: Path) -> None:
+    folder, home = _touch(tmp_path / "d", "train/a/1.avi", "train/b/2.avi", "test/a/3.avi"), tmp_path / "home"
+    arguments = ["--home", str(home), "prepare", str(folder), "--name", "mine"]
+    said = CliRunner().invoke(app, [*arguments, "--dry-run"], catch_exceptions=False).stdout
+    for words in (
+        "layout: subset folders, in them class folders", "2 classes: a 2, b 1", "train 2, test 1", "media      3 of 3",
+        "examples: test/a/3.avi is a, test; train/b/2.avi is b, train", f"in {home}/mine/cache/rgb-jpeg90-128",
+    ):  # fmt: skip
+        assert words in said
+    assert not home.exists()
+
+
+def test_a_zip_of_a_folder_is_taken_as_the_folder(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "my.zip", "w") as archive:
+        for n, name in enumerate(("MyData/train/a/1.png", "MyData/test/b/2.png")):
+            archive.writestr(name, cv2.imencode(".png", np.full((9, 9, 3), n, np.uint8))[1].tobytes())
+    report = api.prepare(str(tmp_path / "my.zip"), own=OwnOptions("mine"), home=tmp_path / "home", workers=1)
+    assert report.present == report.cached == 2
+    with pytest.raises(DatasetError, match=r"is an archive. Give your data set a name"):
+        api.prepare(str(tmp_path / "my.zip"), home=tmp_path)
 
 
 members = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 8)), min_size=2, max_size=60)

@@ -303,10 +303,12 @@ def test_encrypted_missing_and_unknown_archives(tmp_path: Path) -> None:
     struct.pack_into("<H", locked, locked.index(b"PK\x01\x02") + 8, 1)
     (tmp_path / "locked.zip").write_bytes(bytes(locked))
     (tmp_path / "toy.txt").write_text("x")
-    (tmp_path / "not.rar").write_text("<html>404</html>")
+    (tmp_path / "not.rar").write_text("\n<!DOCTYPE html><html>404</html>")
+    (tmp_path / "seven.zip").write_bytes(b"7z\xbc\xaf'\x1c")
+    (tmp_path / "rar.zip").write_bytes(b"Rar!\x1a\x07\x01\x00")
     for name, words in (
         ("locked.zip", "is encrypted"), ("toy.txt", "not an archive"), ("absent.zip", "no archive"),
-        ("not.rar", "damaged"),
+        ("not.rar", "is a web page"), ("seven.zip", r"\.7z archive.*Extract it"), ("rar.zip", "mv .*rar.zip .*rar.rar"),
     ):  # fmt: skip
         with pytest.raises(ArchiveError, match=words):
             unpack(SPEC, [tmp_path / name], tmp_path / "out")
