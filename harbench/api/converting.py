@@ -79,10 +79,7 @@ def convert_from(form: str, source: Path, *, name: str, home: Path, force: bool 
 
     if form not in IMPORTS:
         raise DatasetError(f"--from {form}: expected one of {', '.join(IMPORTS)}")
-    try:
-        data = IMPORTS[form](source, home / name / "unpacked" / form)
-    except (ValueError, KeyError, TypeError) as error:  # a foreign file may be anything inside
-        raise DatasetError(f"{source} is not what {form} expects: {type(error).__name__}: {error}") from None
+    data = IMPORTS[form](source, home / name / "unpacked" / form)
     notes = write_own(data, OwnOptions(name, force=force), home)
     link_media(data.files, places.media_folder(home, name))
     spec = load_spec(name, home)

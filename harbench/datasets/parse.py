@@ -62,7 +62,7 @@ def read_classes(path: Path) -> tuple[ClassLabel, ...]:
     Raises DatasetError for a bad or repeated key, or a file that cannot be read.
     """
     classes: dict[str, ClassLabel] = {}
-    for line, text in enumerate(_read_text(path).rstrip("\n").split("\n"), start=1):
+    for line, text in enumerate(read_text(path).rstrip("\n").split("\n"), start=1):
         key, _, display = text.partition("\t")
         if not KEY.fullmatch(key):
             expected = f"`key<TAB>display name` with a key of {KEY.pattern}"
@@ -80,7 +80,7 @@ def read_class_list(path: Path) -> tuple[int | None, tuple[str, ...]]:
     `walk<TAB>display name` (harbench's classes.txt). Raises DatasetError for a file that cannot be read or numbers that
     do not count from 0 or 1.
     """
-    lines = [line.strip() for line in _read_text(path).splitlines() if line.strip()]
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if not lines:
         raise DatasetError(f"{path}: expected class names, one a line; found an empty file")
     numbered = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
@@ -136,7 +136,8 @@ def read_samples(path: Path, splits: Sequence[str], classes: Collection[str] | N
     return rows
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A text file. Raises DatasetError where it cannot be read as UTF-8."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -145,7 +146,7 @@ def _read_text(path: Path) -> str:
 
 def _read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line number, cells) of every line that is not blank."""
-    reader = csv.reader(io.StringIO(_read_text(path)), strict=True)
+    reader = csv.reader(io.StringIO(read_text(path)), strict=True)
     try:
         for cells in reader:
             if cells:

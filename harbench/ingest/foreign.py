@@ -1,164 +1,234 @@
 """Other tools' formats read as a user's own data set: mmaction2 lists, skeleton pickles, video folders, WebDataset.
 
 The counterpart of `harbench.frames.export`. Pickles are read as data, shards member by member; paths in them are checked
-before anything is written.
+before anything is written. What is wrong is collected and refused at once, by name and line.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import lzma
+import re
 import tarfile
+import zlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harbench.datasets.parse import SUBSETS, check_path
-from harbench.errors import DatasetError
+from harbench.datasets.parse import SUBSETS, check_path, read_text, subset_of
+from harbench.errors import DatasetError, damage
 from harbench.files import replacing
-from harbench.ingest.own import GIVEN, OwnData, OwnSample, classes_file, modality_of, pose_shape, some
+from harbench.ingest.foreign_lists import Subsets, first_label, label_map, read_lists, split_and_subset
+from harbench.ingest.own import GIVEN, OwnData, OwnSample, classes_file, kind_of, modality_of, pose_shape, some
 from harbench.ingest.own_csv import read_table
+from harbench.ingest.own_folders import in_order, write_frames
 from harbench.pickles import read_pickle
 from harbench.records import ClassLabel, Subset
 
-_PICTURES = (".jpg", ".jpeg", ".png")
 Import = Callable[[Path, Path], OwnData]
 """(what to read, folder for media that do not lie as files of their own) -> the data set."""
+_MOST_LABELS = 100_000
+"""Numbers of classes above this are damage, and would fill the memory with names."""
 
 
 def from_mmaction2(source: Path, into: Path) -> OwnData:
-    """A folder with `label_map.txt`, `videos/` and `<split>_<subset>_videos.txt` lists of `path label`."""
-    classes = _label_map(source)
-    listed = _lists(source, "videos", 1, classes)
+    """A folder with `label_map.txt`, `videos/` and lists of `path label`, one a subset.
+
+    Lists are called as mmaction2 calls them: `train_videos.txt`, `split1_train_videos.txt`, `train.txt`,
+    `ucf101_train_split_1_videos.txt`, `kinetics400_train_list_videos.txt`.
+    """
+    listed = read_lists(source, "videos", 1)
     files = {media: source / "videos" / media for media in listed.found}
     problems = [f"videos/{media}: there is no such file" for media, file in files.items() if not file.is_file()]
-    return _own(source, listed.found, listed.splits, files, classes, [*listed.problems, *problems])
+    return _own(source, listed.found, listed.splits, files, listed.classes, [*listed.problems, *problems], listed.notes)
 
 
 def from_rawframes(source: Path, into: Path) -> OwnData:
-    """A folder with `label_map.txt`, `rawframes/` and `<split>_<subset>_rawframes.txt` lists of `dir frames label`.
+    """A folder with `label_map.txt`, `rawframes/` and lists of `dir frames label`, called as for `from_mmaction2`.
 
-    The pictures of a folder are put into one file below `into`, byte for byte, in the order of their names; those of flow
-    (`flow_x_00001.jpg`) are left out.
+    The pictures of a folder are put into one file below `into`, byte for byte, in the order of the numbers in their names;
+    those of flow (`flow_x_00001.jpg`) are left out.
     """
-    classes = _label_map(source)
-    listed = _lists(source, "rawframes", 2, classes)
-    pictures = {
-        name: sorted(
-            path
-            for path in (source / "rawframes" / name).glob("*")
-            if path.suffix.lower() in _PICTURES and not path.name.startswith("flow_")
-        )
-        for name in listed.found
-    }
-    problems = [*listed.problems, *_unsafe(dict.fromkeys(pictures, source))]
-    problems += [
-        f"rawframes/{name}: {frames} frames are listed, {len(pictures[name])} are there"
-        for name, frames in listed.frames.items()
-        if frames != len(pictures[name]) or frames == 0
-    ]
+    listed = read_lists(source, "rawframes", 2)
+    _refuse(source, [*listed.problems, *_unsafe(listed.found)])
+    pictures: dict[str, tuple[Path, ...]] = {}
+    problems, gaps = [], []
+    for name in listed.found:
+        here = (path for path in (source / "rawframes" / name).glob("*") if kind_of(path.name) == "image")
+        pictures[name], whole = in_order(path for path in here if not path.name.startswith("flow_"))
+        gaps += [] if whole else [name]
+        if not listed.frames[name] == len(pictures[name]) > 0:
+            problems.append(
+                f"rawframes/{name}: {listed.frames[name]} frames are listed, {len(pictures[name])} are there"
+            )
     _refuse(source, problems)
     found = {f"{name}.frames": listed.found[name] for name in pictures}
-    files = {media: into / media for media in found}
     for name, paths in pictures.items():
-        with (
-            replacing(into / f"{name}.frames", "wb") as handle,
-            tarfile.open(fileobj=handle, mode="w", dereference=True) as tar,
-        ):
-            for path in paths:
-                tar.add(path, path.name)
-    notes = ("frame rates are not in these lists: sample them with a stride, not with fps",)
-    return _own(source, found, listed.splits, files, classes, [], notes)
+        write_frames(into / f"{name}.frames", paths)
+    notes = [*listed.notes, "frame rates are not in these lists: sample them with a stride, not with fps"]
+    if gaps:
+        notes.append(
+            f"folders whose pictures are not numbered without a gap, taken in the order of their numbers: {len(gaps)} "
+            f"({', '.join(gaps[:3])})"
+        )
+    return _own(source, found, listed.splits, {media: into / media for media in found}, listed.classes, [], notes)
 
 
 def from_skeleton(source: Path, into: Path) -> OwnData:
     """A pyskl or mmaction2 pickle (or the folder of one, with its `label_map.txt`); joints are written below `into`."""
     path = source / "annotations.pkl" if source.is_dir() else source
     content: Any = read_pickle(path)
-    if not isinstance(content, dict) or not {"split", "annotations"} <= set(content):
+    parts, annotations = (content.get(key) for key in ("split", "annotations")) if isinstance(content, dict) else (0, 0)
+    if not isinstance(parts, dict) or not isinstance(annotations, list) or not annotations:
         raise DatasetError(f"{path}: expected a pickle of `split` and `annotations`, as pyskl and mmaction2 write it")
-    annotations = {str(each["frame_dir"]): each for each in content["annotations"]}
-    numbers = sorted({int(each["label"]) for each in annotations.values()})
-    with_map = path.with_name("label_map.txt").is_file()
-    classes = (
-        _label_map(path.parent) if with_map else tuple(ClassLabel(f"{n:03d}", str(n)) for n in range(numbers[-1] + 1))
-    )
-    found: dict[str, tuple[str, dict[str, Subset]]] = {}
     problems: list[str] = []
-    for name, each in annotations.items():
-        if not 0 <= int(each["label"]) < len(classes):
-            problems.append(f"{name}: its label {each['label']} is not below {len(classes)}")
+    joints: dict[str, np.ndarray[Any, Any]] = {}
+    labels: dict[str, int] = {}
+    for number, each in enumerate(annotations):
+        try:
+            name, label, joint = _annotation(each)
+        except ValueError as problem:
+            problems.append(f"annotation {number}: {problem}")
+            continue
+        if name in labels:
+            problems.append(f"{name}: two annotations have this frame_dir, with labels {labels[name]} and {label}")
+        joints[name], labels[name] = joint, label
+    given, first = label_map(path.parent) if path.with_name("label_map.txt").is_file() else ((), None)
+    classes = given or tuple(ClassLabel(f"{n:03d}", str(n)) for n in range(max(labels.values(), default=0) + 1))
+    start, notes = first_label(labels.values(), len(classes), first)
+    found: Subsets = {}
+    for name, label in labels.items():
+        if not 0 <= label - start < len(classes):
+            problems.append(f"{name}: expected a label below {len(classes)}, found {label}")
         else:
-            found[f"{name}.npy"] = classes[int(each["label"])].key, {}
+            found[f"{name}.npy"] = classes[label - start].key, {}
     splits = []
-    for part, names in content["split"].items():
-        split, subset = _part(str(part))
+    for part, names in parts.items():
+        if not isinstance(part, str) or not isinstance(names, list):
+            problems.append(f"split {part!r}: expected a name and a list of frame_dir")
+            continue
+        split, subset = split_and_subset(part)
         splits.append(split)
-        problems += [f"split {part}: {name} has no annotation" for name in names if f"{name}.npy" not in found]
-        for name in names:
-            if f"{name}.npy" in found:
-                found[f"{name}.npy"][1][split] = subset
+        for name in map(str, names):
+            subsets = found[f"{name}.npy"][1] if f"{name}.npy" in found else None
+            if subsets is None:
+                problems.append(f"split {part}: {name} has no annotation")
+            elif split in subsets:
+                problems.append(f"split {part}: {name} stands in {subsets[split]} of {split} already")
+            else:
+                subsets[split] = subset
     files = {media: into / media for media in found}
     _refuse(path, [*problems, *_unsafe(files)])
     for media, file in files.items():
-        keypoint = np.asarray(annotations[media.removesuffix(".npy")]["keypoint"])
-        if keypoint.ndim != 4:
-            raise DatasetError(f"{path}: {media}: expected keypoint [M, T, V, C], found {list(keypoint.shape)}")
         with replacing(file, "wb") as handle:
-            np.save(handle, keypoint.swapaxes(0, 1).astype(np.float32), allow_pickle=False)
-    scores = (
-        ("keypoint_score was not taken over",) if any("keypoint_score" in each for each in annotations.values()) else ()
-    )
-    return _own(path, found, splits, files, classes, [], scores)
+            np.save(handle, joints[media.removesuffix(".npy")].swapaxes(0, 1).astype(np.float32), allow_pickle=False)
+    if any("keypoint_score" in each for each in annotations):
+        notes.append("keypoint_score was not taken over")
+    return _own(path, found, splits, files, classes, [], notes)
+
+
+def _annotation(each: object) -> tuple[str, int, np.ndarray[Any, Any]]:
+    """frame_dir, label and keypoint [M, T, V, C] of an annotation; ValueError says what is wrong with it."""
+    if not isinstance(each, dict) or not {"frame_dir", "label", "keypoint"} <= set(each):
+        raise ValueError("expected a dict with frame_dir, label and keypoint")
+    name, label, keypoint = each["frame_dir"], each["label"], each["keypoint"]
+    if not isinstance(name, str):
+        raise ValueError(f"frame_dir: expected a text, found {type(name).__name__}")
+    if isinstance(label, bool) or not isinstance(label, (int, np.integer)) or not 0 <= label < _MOST_LABELS:
+        raise ValueError(f"{name}: expected the number of a class as label, found {str(label)[:40]}")
+    if (
+        not isinstance(keypoint, np.ndarray)
+        or keypoint.dtype.kind not in "fiu"
+        or keypoint.ndim != 4
+        or not keypoint.size
+    ):
+        found = (
+            f"{keypoint.dtype} {list(keypoint.shape)}" if isinstance(keypoint, np.ndarray) else type(keypoint).__name__
+        )
+        raise ValueError(f"{name}: expected keypoint [M, T, V, C] of numbers, found {found}")
+    return name, int(label), keypoint
 
 
 def from_videofolder(source: Path, into: Path) -> OwnData:
-    """Hugging Face's videofolder: `metadata.csv` with `file_name,label[,group]` in `train/`, `validation/`, `test/`."""
-    found: dict[str, tuple[str, dict[str, Subset]]] = {}
+    """Hugging Face's videofolder: `metadata.csv` or `metadata.jsonl` with `file_name` and `label` in `train/`, `test/`...
+
+    A file name that stands in two of these folders gets its folder's in front.
+    """
+    problems: list[str] = []
+    rows: list[tuple[Path, str, dict[str, str]]] = []
+    tables = sorted([*source.glob("*/metadata.csv"), *source.glob("*/metadata.jsonl")])
+    if not tables:
+        raise DatasetError(
+            f"{source}: expected metadata.csv or metadata.jsonl in train/, validation/, test/; found none. Where folders "
+            f"name the classes:  harbench prepare {source} --name NAME"
+        )
+    for path in tables:
+        if subset_of(path.parent.name) is None:
+            raise DatasetError(f"{path}: expected a folder of {', '.join(SUBSETS)}")
+        for line, cells in read_table(path) if path.suffix == ".csv" else _json_lines(path):
+            if not cells.get("file_name") or not cells.get("label"):
+                problems.append(f"{path.parent.name}/{line}: expected file_name and label, found {', '.join(cells)}")
+            elif not (path.parent / cells["file_name"]).is_file():
+                problems.append(f"{path.parent.name}/{line}: there is no {cells['file_name']}")
+            else:
+                rows.append((path.parent, line, cells))
+    folders = {cells["file_name"]: set[Path]() for _, _, cells in rows}
+    for folder, _, cells in rows:
+        folders[cells["file_name"]].add(folder)
+    plain = all(len(each) == 1 for each in folders.values())
+    found: Subsets = {}
     groups: dict[str, str] = {}
     files: dict[str, Path] = {}
-    problems = []
-    for path in sorted(source.glob("*/metadata.csv")):
-        if path.parent.name.lower() not in SUBSETS:
-            raise DatasetError(f"{path}: expected a folder of {', '.join(SUBSETS)}")
-        for line, cells in read_table(path):
-            media = cells["file_name"]
-            if media in found:
-                problems.append(f"{path.parent.name}/{line}: {media} stands there twice")
-            found[media] = cells["label"], {GIVEN: SUBSETS[path.parent.name.lower()]}
-            groups[media], files[media] = cells.get("group", ""), path.parent / media
-            if not files[media].is_file():
-                problems.append(f"{path.parent.name}/{line}: there is no {media}")
-    return _own(source, found, [GIVEN], files, classes_file(source), problems, groups=groups)
+    for folder, line, cells in rows:
+        media = cells["file_name"] if plain else f"{folder.name}/{cells['file_name']}"
+        if media in found:
+            problems.append(f"{folder.name}/{line}: {media} stands there twice")
+        subset = subset_of(folder.name)
+        found[media] = cells["label"], {GIVEN: subset} if subset else {}
+        groups[media], files[media] = cells.get("group", ""), folder / cells["file_name"]
+    notes = () if plain else ("one file name stands in several folders: media are called <folder>/<file name>",)
+    return _own(source, found, [GIVEN], files, classes_file(source), problems, notes, groups)
+
+
+def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    for number, text in enumerate(read_text(path).splitlines(), 1):
+        if text.strip():
+            facts = _json_object(text, f"{path}, line {number}")
+            yield f"{path.name}, line {number}", {str(key).lower(): _word(value) for key, value in facts.items()}
 
 
 def from_webdataset(source: Path, into: Path) -> OwnData:
-    """Shards `<subset>-*.tar` with `key.<suffix>`, `key.cls` and, where there, `key.json`; media go below `into`."""
-    found: dict[str, tuple[str, dict[str, Subset]]] = {}
+    """Shards `<subset>-*.tar` with `key.<suffix>`, `key.cls` and, where there, `key.json`; media go below `into`.
+
+    Media may stand in shards of several subsets: those are refused by name.
+    """
+    found: Subsets = {}
     groups: dict[str, str] = {}
     files: dict[str, Path] = {}
     problems = []
     classes = classes_file(source)
     for shard in sorted(source.glob("*.tar")):
-        subset = SUBSETS.get(shard.name.partition("-")[0].lower())
-        if subset is None:
-            raise DatasetError(f"{shard}: expected a name that begins with {', '.join(SUBSETS)} and a `-`")
+        subset = split_and_subset(re.sub(r"[-_][0-9]+$", "", shard.stem))[1]
         for key, members in _keys(shard).items():
             suffix = next((each for each in members if each not in ("cls", "json")), "")
-            facts = json.loads(members.get("json", b"{}"))
-            media = str(facts.get("media") or f"{key}.{suffix}")
-            number = members.get("cls", b"").decode()
-            named = number.isdigit() and int(number) < len(classes)
-            label = str(facts.get("label") or (classes[int(number)].key if named else number))
-            if not suffix or not label or media in found or _unsafe({media: shard}):
+            try:
+                facts = _json_object(members.get("json", b"{}"), f"{key}.json")
+                number = members.get("cls", b"").decode().strip()
+            except (DatasetError, UnicodeDecodeError) as error:
+                problems.append(f"{shard.name}: {key}: {error}")
+                continue
+            media = _word(facts.get("media")) or f"{key}.{suffix}"
+            named = re.fullmatch("[0-9]{1,9}", number) and int(number) < len(classes)
+            label = _word(facts.get("label")) or (classes[int(number)].key if named else number)
+            if not suffix or not label or media in found or _unsafe([media]):
                 problems.append(f"{shard.name}: {key}: expected a media of a safe name, once, and its class")
                 continue
             found[media] = label, {GIVEN: subset}
-            groups[media], files[media] = str(facts.get("group", "")), into / media
+            groups[media], files[media] = _word(facts.get("group")), into / media
             with replacing(into / media, "wb") as handle:
                 handle.write(members[suffix])
     return _own(source, found, [GIVEN], files, classes, problems, groups=groups)
@@ -173,40 +243,6 @@ IMPORTS: Mapping[str, Import] = {
 }
 
 
-@dataclass(frozen=True)
-class _Lists:
-    """What mmaction2's lists say of their media."""
-
-    found: dict[str, tuple[str, dict[str, Subset]]] = field(default_factory=dict)
-    """Media -> its class's key, and its subset in each split."""
-    frames: dict[str, int] = field(default_factory=dict)
-    splits: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-
-def _lists(source: Path, kind: str, numbers: int, classes: tuple[ClassLabel, ...]) -> _Lists:
-    """`<split>_<subset>_<kind>.txt`, each line a path, then for two `numbers` its frames, and its label."""
-    lists = _Lists()
-    expected = "path label" if numbers == 1 else "path frames label"
-    for path in sorted(source.glob(f"*_{kind}.txt")):
-        split, subset = _part(path.stem.removesuffix(f"_{kind}"))
-        lists.splits.append(split)
-        for line, text in enumerate(path.read_text("utf-8-sig").splitlines(), 1):
-            media, *values = text.strip().rsplit(" ", numbers)
-            if len(values) != numbers or not all(map(str.isdigit, values)) or int(values[-1]) >= len(classes):
-                lists.problems.append(
-                    f"{path.name}, line {line}: expected `{expected}` with a label below {len(classes)}"
-                )
-                continue
-            key = classes[int(values[-1])].key
-            known = lists.found.setdefault(media, (key, {}))
-            if known[0] != key or split in known[1]:
-                lists.problems.append(f"{path.name}, line {line}: {media} stands there twice, or under two labels")
-            known[1][split] = subset
-            lists.frames[media] = int(values[0])
-    return lists
-
-
 def _keys(shard: Path) -> Mapping[str, dict[str, bytes]]:
     """Key -> suffix -> content; the key ends at the first dot of the basename, as WebDataset has it."""
     found: dict[str, dict[str, bytes]] = defaultdict(dict)
@@ -218,35 +254,29 @@ def _keys(shard: Path) -> Mapping[str, dict[str, bytes]]:
                 if member.isfile():
                     content = tar.extractfile(member) or io.BytesIO()
                     found[folder + slash + key][suffix.lower()] = content.read()
-    except tarfile.TarError as error:
-        raise DatasetError(f"{shard}: expected a tar, found damage: {error}") from None
+    except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
+        raise DatasetError(f"{shard}: expected a tar, found damage: {damage(error)}") from None
     return found
 
 
-def _label_map(folder: Path) -> tuple[ClassLabel, ...]:
-    """mmaction2's label map: one class a line, its number the line."""
-    path = folder / "label_map.txt"
-    if not path.is_file():
-        raise DatasetError(f"{path}: expected the class names, one a line; found nothing")
-    names = path.read_text("utf-8-sig").split("\n")
-    names = [name.strip() for name in names if name.strip()]
-    return tuple(
-        ClassLabel("".join(c if c.isalnum() or c in "_+-" else "_" for c in name), name.replace("_", " "))
-        for name in names
-    )
+def _json_object(text: str | bytes, where: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{where}: expected JSON, found {damage(error)}") from None
+    if not isinstance(found, dict):
+        raise DatasetError(f"{where}: expected a JSON object, found {type(found).__name__}")
+    return found
 
 
-def _part(name: str) -> tuple[str, Subset]:
-    """`split1_train` -> split and subset; `train` alone is the given split."""
-    split, _, subset = name.rpartition("_")
-    if subset.lower() not in SUBSETS:
-        raise DatasetError(f"{name!r}: expected the name of a split and {', '.join(SUBSETS)}, e.g. split1_train")
-    return split or GIVEN, SUBSETS[subset.lower()]
+def _word(value: object) -> str:
+    """A label or a name from JSON; nothing for what is none."""
+    return str(value).strip() if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
 
 
-def _unsafe(files: Mapping[str, Path]) -> list[str]:
+def _unsafe(names: Iterable[str]) -> list[str]:
     problems = []
-    for media in files:
+    for media in names:
         try:
             check_path("media", media)
         except ValueError as problem:
@@ -254,7 +284,7 @@ def _unsafe(files: Mapping[str, Path]) -> list[str]:
     return problems
 
 
-def _refuse(source: Path, problems: list[str]) -> None:
+def _refuse(source: Path, problems: Sequence[str]) -> None:
     if problems:
         raise DatasetError("\n".join([f"{source} cannot be taken:", *some(problems)]))
 
@@ -265,14 +295,15 @@ def _own(
     splits: list[str],
     files: Mapping[str, Path],
     classes: tuple[ClassLabel, ...],
-    problems: list[str],
-    notes: tuple[str, ...] = (),
+    problems: Sequence[str],
+    notes: Sequence[str] = (),
     groups: Mapping[str, str] | None = None,
 ) -> OwnData:
-    _refuse(source, [*problems, *_unsafe(files)] if found else ["there is nothing in it that this format knows"])
+    problems = [*problems, *_unsafe(files)]
+    _refuse(source, problems if problems or found else ["there is nothing in it that this format knows"])
     modality = modality_of(found, source)
     shape = pose_shape(files) if modality == "pose" else (0, 0)
     samples = (
         OwnSample(media, label, (groups or {}).get(media, ""), subsets) for media, (label, subsets) in found.items()
     )
-    return OwnData(tuple(samples), tuple(dict.fromkeys(splits)), modality, files, classes, None, shape, notes)
+    return OwnData(tuple(samples), tuple(dict.fromkeys(splits)), modality, files, classes, None, shape, tuple(notes))

@@ -130,14 +130,12 @@ def of_kind(found: Found, modality: Kind) -> tuple[Found, dict[str, tuple[Path, 
 
 
 def _as_frames(found: Found) -> tuple[Found, dict[str, tuple[Path, ...]]]:
-    frames = {
-        f"{folder}.frames": tuple(found.files[name] for name in sorted(names, key=_frame))
-        for folder, names in _by_folder(found.files).items()
-        if folder
-    }
-    gaps = [
-        media.removesuffix(".frames") for media, paths in frames.items() if not _counts(path.name for path in paths)
-    ]
+    frames: dict[str, tuple[Path, ...]] = {}
+    gaps = []
+    for folder, names in _by_folder(found.files).items():
+        if folder:
+            frames[f"{folder}.frames"], whole = in_order(found.files[name] for name in names)
+            gaps += [] if whole else [folder]
     notes = _told("folders whose pictures are not numbered without a gap, taken in the order of their numbers", gaps)
     said = f"each folder of pictures is one video ({len(frames)}); it has no frame rate: sample with a stride, not with fps"
     files = {media: paths[0].parent for media, paths in frames.items()}
@@ -151,6 +149,12 @@ def _by_folder(files: Iterable[str]) -> dict[str, list[str]]:
     return folders
 
 
+def in_order(pictures: Iterable[Path]) -> tuple[tuple[Path, ...], bool]:
+    """Frames of a folder by the number in their names, and whether these are of one pattern and count by one."""
+    found = sorted(pictures, key=lambda path: _frame(path.name))
+    return tuple(found), _counts(path.name for path in found)
+
+
 def _frame(name: str) -> tuple[str, int, str]:
     found = _PICTURE.fullmatch(name)
     return (found[1], int(found[2]), name) if found else (name, -1, name)
@@ -159,6 +163,8 @@ def _frame(name: str) -> tuple[str, int, str]:
 def _counts(names: Iterable[str]) -> bool:
     """Whether file names are one pattern with numbers that count by one."""
     keys = sorted(map(_frame, names))
+    if not keys:
+        return True
     return len({prefix for prefix, _, _ in keys}) == 1 and [n for _, n, _ in keys] == list(
         range(keys[0][1], keys[0][1] + len(keys))
     )
