@@ -13,6 +13,7 @@ from harbench.ingest.own import OwnOptions
 from harbench.ingest.own_csv import read_own
 from harbench.ingest.own_folders import write_frames
 from harbench.ingest.own_write import write_own
+from harbench.ingest.pose_axes import write_poses
 from harbench.ingest.unpack import unpack
 from harbench.records import DatasetSpec, Track
 
@@ -30,15 +31,19 @@ def adopt(
     unpacked = dest / own.name / "unpacked"
     if folder.is_file() and is_archive(folder):
         [folder] = unpack(DatasetSpec(own.name, own.name, "video", "video", ()), [folder], unpacked, track=track)
-    data = read_own(folder, own.layout, own.modality)
+    data = read_own(folder, own.layout, own.modality, own.pose_axes)
     notes = write_own(data, own, home, dest)
     files = dict(data.files)
     if dest == home and data.frames:
         for media, pictures in track(list(data.frames.items()), "packing frames", len(data.frames)):
             files[media] = unpacked / "frames" / media
             write_frames(files[media], pictures)
+    poses = data.poses
+    if dest == home and not data.pose_axes.as_kept:
+        where = {sample.media: poses or files[sample.media] for sample in data.samples}
+        files, poses = write_poses(where, poses, data.pose_axes, unpacked / "poses"), None
     link_media(files, places.media_folder(dest, own.name))
-    return (data.poses,) if data.poses else (), notes
+    return (poses,) if poses else (), notes
 
 
 def refuse_nameless(name: str, home: Path) -> None:

@@ -33,6 +33,7 @@ Modality = Annotated[
     Literal["video", "image", "pose"] | None,
     typer.Option(help="Your folder: which of its files are the samples; video of pictures: each folder is one."),
 ]
+PoseAxes = Annotated[str, typer.Option(help="Your pose arrays: T frames, M bodies, V joints, C channels, e.g. CTVM.")]
 Force = Annotated[bool, typer.Option("--force", help="Write over your data set of that name.")]
 Source = Annotated[Path | None, typer.Option("--from", help="Folder of media in any layout; linked, not copied.")]
 Archives = Annotated[list[Path] | None, typer.Option(help="Archive already downloaded; may be repeated.")]
@@ -76,6 +77,7 @@ def prepare(
     test_share: TestShare = 0.2,
     layout: Layout = None,
     modality: Modality = None,
+    pose_axes: PoseAxes = "",
     force: Force = False,
     source: Source = None,
     archive: Archives = None,
@@ -112,7 +114,7 @@ def prepare(
         return
     side = int(short_side) if short_side.isdigit() else short_side or None
     own = api.OwnOptions(
-        own_name, group_pattern, split_by or "", seed, test_share, force, layout or "", modality or ""
+        own_name, group_pattern, split_by or "", seed, test_share, force, layout or "", pose_axes, modality or ""
     ) if own_name else None  # fmt: skip
     with tracked(context) as (settings, track):
         report = api.prepare(
@@ -131,7 +133,7 @@ def _refuse_own_options(context: typer.Context) -> None:
     """A usage error for what is said of a folder of the user's own, when none is given."""
     said = [
         option
-        for option in ("group_pattern", "split_by", "seed", "test_share", "layout", "modality", "force")
+        for option in ("group_pattern", "split_by", "seed", "test_share", "layout", "modality", "pose_axes", "force")
         if getattr(context.get_parameter_source(option), "name", "") == "COMMANDLINE"
     ]
     if said:

@@ -23,9 +23,10 @@ from harbench.datasets.parse import SUBSETS, check_path, read_text, subset_of
 from harbench.errors import DatasetError, damage
 from harbench.files import replacing
 from harbench.ingest.foreign_lists import Subsets, first_label, label_map, read_lists, split_and_subset
-from harbench.ingest.own import GIVEN, OwnData, OwnSample, classes_file, kind_of, modality_of, pose_shape, some
+from harbench.ingest.own import GIVEN, OwnData, OwnSample, classes_file, kind_of, modality_of, some
 from harbench.ingest.own_csv import read_table
 from harbench.ingest.own_folders import in_order, write_frames
+from harbench.ingest.pose_axes import PoseAxes, array_shapes, read_axes
 from harbench.pickles import read_pickle
 from harbench.records import ClassLabel, Subset
 
@@ -302,8 +303,8 @@ def _own(
     problems = [*problems, *_unsafe(files)]
     _refuse(source, problems if problems or found else ["there is nothing in it that this format knows"])
     modality = modality_of(found, source)
-    shape = pose_shape(files) if modality == "pose" else (0, 0)
+    axes = read_axes(array_shapes(files), "TMVC") if modality == "pose" else PoseAxes()
     samples = (
         OwnSample(media, label, (groups or {}).get(media, ""), subsets) for media, (label, subsets) in found.items()
     )
-    return OwnData(tuple(samples), tuple(dict.fromkeys(splits)), modality, files, classes, None, shape, tuple(notes))
+    return OwnData(tuple(samples), tuple(dict.fromkeys(splits)), modality, files, classes, None, axes, tuple(notes))

@@ -9,20 +9,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, cast
-
-import numpy as np
+from typing import Literal
 
 from harbench.datasets.parse import label_order, read_classes
 from harbench.datasets.partition import Member, leaked_share, split_at_random, split_by_group
-from harbench.errors import DatasetError, MediaError
+from harbench.errors import DatasetError
 from harbench.files import sha256
+from harbench.ingest.pose_axes import PoseAxes
 from harbench.records import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ClassLabel, Subset
 
 GIVEN, GROUPED, RANDOM = "given", "grouped", "random"
@@ -69,7 +67,7 @@ class OwnData:
     """In order, where the owner gives one."""
     poses: Path | None = None
     """The poses.npz that holds the media."""
-    pose_shape: tuple[int, int] = (0, 0)
+    pose_axes: PoseAxes = field(default_factory=PoseAxes)
     notes: tuple[str, ...] = ()
     """What the user should know."""
     frames: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
@@ -91,6 +89,8 @@ class OwnOptions:
     """Write over a data set of that name whose content differs."""
     layout: Layout = ""
     """Empty: as the names of the folders say, where they do."""
+    pose_axes: str = ""
+    """Of pose arrays, e.g. `CTVM`; empty: as their lengths say."""
     modality: Kind = ""
     """Which of several kinds of media are the samples."""
 
@@ -142,51 +142,6 @@ def _ends(path: Path) -> bytes:
         first = handle.read(_END)
         handle.seek(max(0, _size(path) - _END))
         return hashlib.sha256(first + handle.read()).digest()
-
-
-def pose_shape(files: Mapping[str, Path]) -> tuple[int, int]:
-    """(C, V) of pose files, read from their headers. Raises DatasetError where they differ."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, path in files.items():
-        if path.suffix == ".skeleton":
-            shapes[name] = (0, 0, 25, 3)
-            continue
-        try:
-            shapes[name] = np.load(path, mmap_mode="r", allow_pickle=False).shape
-        except (OSError, ValueError, EOFError) as error:
-            raise MediaError(f"{path}: not an array file: {error}") from None
-    return _one_shape(shapes)
-
-
-def npz_shape(path: Path) -> tuple[dict[str, Path], tuple[int, int]]:
-    """The media (`<id>.npy`) of a poses.npz and their (C, V); only the headers are read."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                with archive.open(name) as member:
-                    version = np.lib.format.read_magic(member)
-                    header = (
-                        np.lib.format.read_array_header_1_0
-                        if version == (1, 0)
-                        else np.lib.format.read_array_header_2_0
-                    )
-                    shapes[name] = header(member)[0]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise MediaError(f"{path}: expected an .npz of pose arrays, found damage: {error}") from None
-    return dict.fromkeys(shapes, path), _one_shape(shapes)
-
-
-def _one_shape(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
-    kinds = defaultdict(list)
-    for name, shape in shapes.items():
-        kinds[shape[:0:-1][:2] if len(shape) in (3, 4) else shape].append(name)
-    if len(kinds) != 1 or len(next(iter(kinds))) != 2:
-        found = "; ".join(f"{list(shapes[names[0]])} ({len(names)} times, e.g. {names[0]})" for names in kinds.values())
-        raise DatasetError(
-            f"expected poses [T, V, C] or [T, M, V, C], all with the same V and C; found {found or 'none'}"
-        )
-    return cast("tuple[int, int]", next(iter(kinds)))
 
 
 def some(problems: Sequence[str]) -> list[str]:

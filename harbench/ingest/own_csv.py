@@ -25,12 +25,11 @@ from harbench.ingest.own import (
     OwnSample,
     classes_file,
     modality_of,
-    npz_shape,
-    pose_shape,
     some,
 )
 from harbench.ingest.own_folders import Found, from_folders, of_kind, walk, wrappers
 from harbench.ingest.own_jhmdb import from_jhmdb, is_jhmdb
+from harbench.ingest.pose_axes import PoseAxes, array_shapes, npz_shapes, read_axes
 from harbench.records import Subset
 
 _TABLES = (".csv", ".tsv", ".txt")
@@ -42,7 +41,7 @@ Rows = list[tuple[str, dict[str, str]]]
 """(`file, line n`, cells)."""
 
 
-def read_own(folder: Path, layout: Layout = "", modality: Kind = "") -> OwnData:
+def read_own(folder: Path, layout: Layout = "", modality: Kind = "", pose_axes: str = "") -> OwnData:
     """The data set in `folder`, by its tables where it has any, else by its folders.
 
     A folder that holds nothing but another is stepped through. Raises DatasetError with every problem of the tables, or
@@ -57,13 +56,13 @@ def read_own(folder: Path, layout: Layout = "", modality: Kind = "") -> OwnData:
     prefixes = [*wrappers(found.files)]
     for prefix in prefixes:
         if tables := () if layout else _tables(folder / prefix):
-            return _from_tables(folder / prefix, tables, found.inside(prefix), modality)
+            return _from_tables(folder / prefix, tables, found.inside(prefix), modality, pose_axes)
         if is_jhmdb(folder / prefix):
             return from_jhmdb(folder / prefix)
     if len(prefixes) > 1 and any("/" not in name[len(prefix) :] for name in found.files):
         prefix = prefixes[-2]  # the innermost folder, with nothing but media in it, is a class
     inner = folder / prefix
-    return from_folders(inner, found.inside(prefix), layout, modality, classes_file(inner))
+    return from_folders(inner, found.inside(prefix), layout, modality, pose_axes, classes_file(inner))
 
 
 def _tables(folder: Path) -> list[Path]:
@@ -82,10 +81,11 @@ def _tables(folder: Path) -> list[Path]:
     return chosen
 
 
-def _from_tables(folder: Path, tables: Sequence[Path], found: Found, modality: Kind) -> OwnData:
+def _from_tables(folder: Path, tables: Sequence[Path], found: Found, modality: Kind, pose_axes: str) -> OwnData:
     found, frames = of_kind(found, modality)
     poses = folder / POSES if (folder / POSES).is_file() else None
-    files, shape = npz_shape(poses) if poses else (found.files, (0, 0))
+    shapes = npz_shapes(poses) if poses else {}
+    files = dict.fromkeys(shapes, poses) if poses else found.files
     index = _Index.of(folder, files)
     problems: list[str] = []
     notes = list(found.notes)
@@ -128,11 +128,13 @@ def _from_tables(folder: Path, tables: Sequence[Path], found: Found, modality: K
         notes.append(f"{len(unlisted)} files are in no table and are left out: {', '.join(unlisted[:3])}")
     chosen = {name: files[name] for name in rows}
     kind = modality_of(rows, folder)
-    if kind == "pose" and not poses:
-        shape = pose_shape(chosen)
+    if kind == "pose":
+        shapes = {media: shapes[media] for media in rows} if poses else array_shapes(chosen)
+    axes = read_axes(shapes, pose_axes) if kind == "pose" else PoseAxes()
+    notes += [axes.note] if axes.note else []
     notes += found.left_out((*(path.name for path in tables), "classes.txt", *((POSES,) if poses else ())))
     return OwnData(
-        samples, tuple(splits), kind, {} if poses else chosen, classes_file(folder), poses, shape, tuple(notes),
+        samples, tuple(splits), kind, {} if poses else chosen, classes_file(folder), poses, axes, tuple(notes),
         {media: frames[media] for media in rows if media in frames},
     )  # fmt: skip
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from harbench.datasets.parse import subset_of, without_suffix
 from harbench.errors import DatasetError
 from harbench.files import replacing
-from harbench.ingest.own import GIVEN, Kind, Layout, OwnData, OwnSample, kind_of, modality_of, pose_shape
+from harbench.ingest.own import GIVEN, Kind, Layout, OwnData, OwnSample, kind_of, modality_of
+from harbench.ingest.pose_axes import PoseAxes, array_shapes, read_axes
 from harbench.records import ClassLabel
 
 _ACCESSORY = re.compile(r"thumb|cover|poster|preview", re.IGNORECASE)
@@ -179,7 +180,7 @@ def write_frames(path: Path, pictures: Sequence[Path]) -> None:
 
 # ------------------------------------------------------------------------------------------------------------ layouts
 def from_folders(
-    folder: Path, found: Found, layout: Layout, modality: Kind, classes: tuple[ClassLabel, ...]
+    folder: Path, found: Found, layout: Layout, modality: Kind, pose_axes: str, classes: tuple[ClassLabel, ...]
 ) -> OwnData:
     """Class folders, under subset folders (`train/walk/`) or above them (`walk/train/`) or alone, as a data set.
 
@@ -205,16 +206,17 @@ def from_folders(
     files = {sample.media: found.files[sample.media] for sample in samples}
     folders = {part for name in found.files for part in name.split("/")[:-1]}
     empty = [path.name for path in sorted(folder.iterdir()) if path.is_dir() and path.name not in folders]
+    axes = read_axes(array_shapes(files), pose_axes) if kind == "pose" else PoseAxes()
     notes = (
         f"layout: {chosen.replace('/', ' folders, in them ')} folders, in {folder}",
         *(f"{number} media in {name} lie otherwise, left out" for name, number in left.items()),
+        *([axes.note] if axes.note else ()),
         *_told("folders without media, left out", [name for name in empty if not name.startswith(".")]),
         *found.notes,
         *found.left_out(("classes.txt",)),
     )
-    shape = pose_shape(files) if kind == "pose" else (0, 0)
     return OwnData(
-        tuple(samples), () if place is None else (GIVEN,), kind, files, classes, None, shape, notes, frames
+        tuple(samples), () if place is None else (GIVEN,), kind, files, classes, None, axes, notes, frames
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harbench.errors import DatasetError
 from harbench.ingest.own import OwnData, OwnSample, some
+from harbench.ingest.pose_axes import PoseAxes
 from harbench.records import Subset
 
 _LIST = re.compile(r"(.+)_test_(split[1-9])\.txt")
@@ -62,7 +63,9 @@ def from_jhmdb(folder: Path) -> OwnData:
     if problems:
         raise DatasetError("\n".join([f"{folder}: its joints and lists do not agree:", *some(problems)]))
     samples = tuple(OwnSample(media, media.partition("/")[0], "", subsets[media]) for media in sorted(subsets))
-    return OwnData(samples, tuple(splits), "pose", files, (), None, (2, 15), _against_published(samples, splits))
+    return OwnData(
+        samples, tuple(splits), "pose", files, (), None, PoseAxes((2, 15)), _against_published(samples, splits)
+    )
 
 
 def _against_published(samples: tuple[OwnSample, ...], splits: list[str]) -> tuple[str, ...]:

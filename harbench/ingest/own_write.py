@@ -182,7 +182,7 @@ def _module(data: OwnData, name: str) -> str:
         f"splits={data.splits!r}",
     ]
     if data.modality == "pose":
-        facts.append(f"pose_shape={data.pose_shape!r}")
+        facts.append(f"pose_shape={data.pose_axes.shape!r}")
     if any(sample.group for sample in data.samples):
         facts.append("group='group'")
     if len(data.splits) > 1 and data.splits == tuple(f"split{n}" for n in range(1, len(data.splits) + 1)):

@@ -134,5 +134,5 @@ def test_what_cannot_be_converted_is_told(videos: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"(?s)line 3.*no such file.*relative path"):
         api.convert_from("mmaction2", tmp_path / "bad", name="mine", home=videos)
     (tmp_path / "bad.pkl").write_bytes(pickle.dumps({"split": {"a_train": []}, "annotations": [{"label": 0}]}))
-    with pytest.raises(DatasetError, match="not what skeleton expects"):
+    with pytest.raises(DatasetError, match="annotation 0: expected a dict with frame_dir"):
         api.convert_from("skeleton", tmp_path / "bad.pkl", name="mine", home=videos)
