@@ -28,11 +28,11 @@ def adopt(
     What is written goes to the home `dest`, for a dry run a temporary one. Returns archives that hold its media (a
     `poses.npz`) and what the user should know. Raises DatasetError with every problem of the folder's tables.
     """
-    unpacked = dest / own.name / "unpacked"
+    unpacked, inside = dest / own.name / "unpacked", folder
     if folder.is_file() and is_archive(folder):
-        [folder] = unpack(DatasetSpec(own.name, own.name, "video", "video", ()), [folder], unpacked, track=track)
-    data = read_own(folder, own.layout, own.modality, own.pose_axes)
-    notes = write_own(data, own, home, dest)
+        [inside] = unpack(DatasetSpec(own.name, own.name, "video", "video", ()), [folder], unpacked, track=track)
+    data = read_own(inside, own.layout, own.modality, own.pose_axes)
+    notes = tuple(note.replace(str(inside), str(folder)) for note in write_own(data, own, home, dest))
     files = dict(data.files)
     if dest == home and data.frames:
         for media, pictures in track(list(data.frames.items()), "packing frames", len(data.frames)):

@@ -86,11 +86,37 @@ def _from_tables(folder: Path, tables: Sequence[Path], found: Found, modality: K
     poses = folder / POSES if (folder / POSES).is_file() else None
     shapes = npz_shapes(poses) if poses else {}
     files = dict.fromkeys(shapes, poses) if poses else found.files
-    index = _Index.of(folder, files)
+    samples, splits, notes = _listed(folder, tables, _Index.of(folder, files))
+    if not samples:
+        raise DatasetError(f"{folder}: no rows in {', '.join(path.name for path in tables)}")
+    if unlisted := [name for name in files if name not in samples]:
+        notes.append(f"{len(unlisted)} files are in no table and are left out: {', '.join(unlisted[:3])}")
+    chosen = {name: files[name] for name in samples}
+    kind = modality_of(samples, folder)
+    if kind == "pose":
+        shapes = {media: shapes[media] for media in samples} if poses else array_shapes(chosen)
+    axes = read_axes(shapes, pose_axes) if kind == "pose" else PoseAxes()
+    taken = (*(path.name for path in tables), "classes.txt", *((POSES,) if poses else ()))
+    notes = [
+        f"layout: {', '.join(path.name for path in tables)}, in {folder}",
+        *([axes.note] if axes.note else ()),
+        *found.notes,
+        *notes,
+        *found.left_out(taken),
+    ]
+    return OwnData(
+        tuple(samples.values()), tuple(splits), kind, {} if poses else chosen, classes_file(folder), poses, axes,
+        tuple(notes), {media: frames[media] for media in samples if media in frames},
+    )  # fmt: skip
+
+
+def _listed(folder: Path, tables: Sequence[Path], index: _Index) -> tuple[dict[str, OwnSample], list[str], list[str]]:
+    """Media -> sample, the splits, and notes. Raises DatasetError with every bad row."""
+    samples: dict[str, OwnSample] = {}
+    where: dict[str, str] = {}
     problems: list[str] = []
-    notes = list(found.notes)
-    rows: dict[str, tuple[str, OwnSample]] = {}
     splits: list[str] = []
+    notes: list[str] = []
     unlabeled = []
     for path in tables:
         subset = subset_of(path.stem) if path.name != "samples.csv" else None
@@ -100,43 +126,24 @@ def _from_tables(folder: Path, tables: Sequence[Path], found: Found, modality: K
         columns = _columns(path, table, subset, index, notes)
         unlabeled += [] if columns.label else [path.name]
         splits += [split for split in ([GIVEN] if subset else columns.splits) if split not in splits]
-        base = index.base([cells[columns.path] for _, cells in table])
-        if base:
+        if base := index.base([cells[columns.path] for _, cells in table]):
             notes.append(f"{path.name}: its paths begin with {base}, taken as {folder}")
         for line, cells in table:
             try:
                 sample = _sample(cells, columns, index, base)
-                if sample.media in rows:
-                    raise ValueError(f"{sample.media} stands in {rows[sample.media][0]} already")
-                rows[sample.media] = line, sample
+                if sample.media in where:
+                    raise ValueError(f"{sample.media} stands in {where[sample.media]} already")
+                samples[sample.media], where[sample.media] = sample, line
             except ValueError as problem:
                 names = "; if these are column names, write path,label" if line.endswith(", line 1") else ""
                 problems.append(f"{line}: {problem}{names}")
     if unlabeled and len(unlabeled) < len(tables):
         raise DatasetError(f"{folder}: no labels in {', '.join(unlabeled)}, but in the other tables; give them to all.")
-    if problems or not rows:
-        example = f" There is, for example, {next(iter(files))}." if files else " There are no media."
-        raise DatasetError(
-            "\n".join([f"{folder}: {len(problems)} rows cannot be taken:{example}", *some(problems)])
-            if problems
-            else f"{folder}: no rows in {', '.join(path.name for path in tables)}"
-        )
-    samples = tuple(sample for _, sample in rows.values())
-    if unlabeled:
-        notes.append(f"no labels in {', '.join(unlabeled)}: the class is the folder that a file lies in")
-    if unlisted := [name for name in files if name not in rows]:
-        notes.append(f"{len(unlisted)} files are in no table and are left out: {', '.join(unlisted[:3])}")
-    chosen = {name: files[name] for name in rows}
-    kind = modality_of(rows, folder)
-    if kind == "pose":
-        shapes = {media: shapes[media] for media in rows} if poses else array_shapes(chosen)
-    axes = read_axes(shapes, pose_axes) if kind == "pose" else PoseAxes()
-    notes += [axes.note] if axes.note else []
-    notes += found.left_out((*(path.name for path in tables), "classes.txt", *((POSES,) if poses else ())))
-    return OwnData(
-        samples, tuple(splits), kind, {} if poses else chosen, classes_file(folder), poses, axes, tuple(notes),
-        {media: frames[media] for media in rows if media in frames},
-    )  # fmt: skip
+    if problems:
+        example = next((f"There is, for example, {names[0]}." for names in index.names.values()), "There are no media.")
+        raise DatasetError("\n".join([f"{folder}: {len(problems)} rows cannot be taken. {example}", *some(problems)]))
+    notes += [f"no labels in {', '.join(unlabeled)}: the class is the folder that a file lies in"] if unlabeled else []
+    return samples, splits, notes
 
 
 def read_table(path: Path) -> Rows:

@@ -58,7 +58,7 @@ def walk(folder: Path) -> Found:
     followed: list[str] = []
     loops: list[str] = []
     closed: list[str] = []
-    pending = [(str(folder), "", (root,))]
+    pending: list[tuple[str, str, tuple[str, ...]]] = [(str(folder), "", (root,))]
     while pending:
         where, inside, chain = pending.pop()
         try:

@@ -66,7 +66,7 @@ def _write(files: Mapping[Path, str], home: Path, classes: Sequence[ClassLabel],
     with ExitStack() as stack:
         written = {}
         # Moved in the order of `files`: the module, which makes them a data set, last.
-        for path, text in reversed(files.items()):
+        for path, text in reversed([*files.items()]):
             handle = written[path.name] = stack.enter_context(replacing(home / path))
             handle.write(text)
             handle.flush()
