@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from harbench.errors import DatasetError, HarbenchError
+from harbench.errors import DatasetError, HarbenchError, MediaError, damage
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pandas as pd
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,32 @@ def sha256(path: Path) -> str:
     """Hex SHA-256 of a file, read in blocks."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def read_npy(path: Path, *, mapped: bool = False) -> npt.NDArray[Any]:
+    """The array in a `.npy` file; with `mapped` its content is read when it is used.
+
+    Raises MediaError, without the path, for a file that cannot be read, is no array, or has objects in it.
+    """
+    import tokenize  # a header is Python's syntax
+
+    import numpy as np
+
+    try:
+        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except OSError as error:
+        raise MediaError(f"cannot be read: {error.strerror or error}") from None
+    except (
+        ValueError,
+        EOFError,
+        MemoryError,
+        SyntaxError,
+        tokenize.TokenError,
+    ) as error:  # headers are Python's syntax
+        raise MediaError(f"not an array file: {damage(error)}") from None
+    if not isinstance(array, np.ndarray):
+        raise MediaError("expected one array, found several")
+    return array
 
 
 def read_csv(path: Path, known: Collection[str], headless: Mapping[int, Sequence[str]]) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,8 @@ _SUBSET_NAME = re.compile(
     r"[\s_.-]*(?:set|data|dataset|split|list|videos?|clips?|images?|frames?|files?)?[\s_.-]*\d*"
 )
 _PART = r"(?!\.\.?(?:/|\Z))[^/\\\x00-\x1f\x7f]+"
+_LONGEST = 240
+"""Bytes of a name: file systems take 255, and a temporary name is longer by its suffix."""
 _SAFE_PATH = re.compile(rf"{_PART}(?:/{_PART})*")
 _Subsets = Mapping[str, Subset | Literal[""]]
 _FRAME = re.compile(r"[0-9]{1,9}")
@@ -192,6 +195,8 @@ def check_path(column: str, path: str) -> None:
     """Raise ValueError unless `path` is a relative POSIX path that cannot leave its folder."""
     if not _SAFE_PATH.fullmatch(path):
         raise ValueError(f"{column}: expected a relative path without `..`, `\\`, control characters; found {path!r}")
+    if max(len(part) for part in os.fsencode(path).split(b"/")) > _LONGEST:
+        raise ValueError(f"{column}: expected names of at most {_LONGEST} bytes, found {path[:60]!r}...")
 
 
 def _frames(start: str, end: str) -> tuple[int, int] | tuple[None, None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from harbench.errors import MediaError
+from harbench.files import read_npy
 from harbench.frames.bodies import CHOICES, Pose
 from harbench.ingest.positions import read_positions
 from harbench.recipe.inputs import Bodies
@@ -32,14 +33,11 @@ def read_pose(path: Path, bodies: Bodies = "motion") -> Pose:
             raise MediaError(f"its bodies were chosen by who made it; --bodies {bodies} needs the .skeleton file")
         if path.suffix == ".mat":
             return _jhmdb(path)
-        array = np.load(path, allow_pickle=False)
     except OSError as error:
         raise MediaError(f"cannot be read: {error.strerror or error}") from None
-    except (ValueError, EOFError) as error:
-        raise MediaError(f"not an array file: {error}") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or array.ndim not in (3, 4) or not array.size:
-        found = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "several arrays"
-        raise MediaError(f"expected numbers [T, M, V, C] or [T, V, C], found {found}")
+    array = read_npy(path)
+    if array.dtype.kind not in "fiu" or array.ndim not in (3, 4) or not array.size:
+        raise MediaError(f"expected numbers [T, M, V, C] or [T, V, C], found {array.dtype} {list(array.shape)}")
     return np.ascontiguousarray(array[:, None] if array.ndim == 3 else array, dtype=np.float32)
 
 

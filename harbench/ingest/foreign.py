@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import lzma
+import os
 import re
 import tarfile
 import zlib
@@ -44,7 +45,7 @@ def from_mmaction2(source: Path, into: Path) -> OwnData:
     """
     listed = read_lists(source, "videos", 1)
     files = {media: source / "videos" / media for media in listed.found}
-    problems = [f"videos/{media}: there is no such file" for media, file in files.items() if not file.is_file()]
+    problems = [f"videos/{media}: there is no such file" for media, file in files.items() if not _is_file(file)]
     return _own(source, listed.found, listed.splits, files, listed.classes, [*listed.problems, *problems], listed.notes)
 
 
@@ -173,7 +174,7 @@ def from_videofolder(source: Path, into: Path) -> OwnData:
         for line, cells in read_table(path) if path.suffix == ".csv" else _json_lines(path):
             if not cells.get("file_name") or not cells.get("label"):
                 problems.append(f"{path.parent.name}/{line}: expected file_name and label, found {', '.join(cells)}")
-            elif not (path.parent / cells["file_name"]).is_file():
+            elif not _is_file(path.parent / cells["file_name"]):
                 problems.append(f"{path.parent.name}/{line}: there is no {cells['file_name']}")
             else:
                 rows.append((path.parent, line, cells))
@@ -273,6 +274,10 @@ def _json_object(text: str | bytes, where: str) -> dict[str, Any]:
 def _word(value: object) -> str:
     """A label or a name from JSON; nothing for what is none."""
     return str(value).strip() if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113  Path.is_file raises for names that no file can have
 
 
 def _unsafe(names: Iterable[str]) -> list[str]:

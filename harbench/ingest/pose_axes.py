@@ -13,18 +13,24 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from harbench.errors import DatasetError, MediaError, damage
-from harbench.files import replacing
+from harbench.files import read_npy, replacing
 
 _ORDERS = ("TMVC", "MTVC", "CTVM", "TVC", "CTV")
 _NAMES = {"T": "frames", "M": "bodies", "V": "joints", "C": "channels"}
 _CHANNELS = (2, 3, 4)
 _MOST_BODIES, _FEWEST_JOINTS = 10, 5
+_DAMAGED = (
+    OSError, ValueError, EOFError, NotImplementedError, OverflowError, RuntimeError, SyntaxError, TokenError, zlib.error,
+    zipfile.BadZipFile,
+)  # fmt: skip
+"""What zipfile and numpy raise on damaged archives."""
 Shapes = Mapping[str, tuple[int, ...]]
 """Media -> shape of its array."""
 
@@ -118,9 +124,9 @@ def array_shapes(files: Mapping[str, Path]) -> Shapes:
             shapes[name] = (1000, 2, 25, 3)
             continue
         try:
-            shapes[name] = np.load(path, mmap_mode="r", allow_pickle=False).shape
-        except (OSError, ValueError, EOFError) as error:
-            raise MediaError(f"{path}: not an array file: {error}") from None
+            shapes[name] = read_npy(path, mapped=True).shape
+        except MediaError as error:
+            raise MediaError(f"{path}: {error}") from None
     return shapes
 
 
@@ -138,7 +144,17 @@ def npz_shapes(path: Path) -> Shapes:
                         else np.lib.format.read_array_header_2_0
                     )
                     shapes[name] = read(member)[0]
-    except (OSError, ValueError, EOFError, NotImplementedError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        SyntaxError,
+        TokenError,
+        zlib.error,
+        zipfile.BadZipFile,
+    ) as error:
         raise MediaError(f"{path}: expected an .npz of pose arrays, found damage: {damage(error)}") from None
     return shapes
 
@@ -150,7 +166,7 @@ def write_poses(media: Mapping[str, Path], poses: Path | None, axes: PoseAxes, i
         for name, path in media.items():
             if poses or path.suffix == ".npy":
                 files[name] = into / name
-                array = archive[name.removesuffix(".npy")] if poses else np.load(path, allow_pickle=False)
+                array = archive[name.removesuffix(".npy")] if poses else read_npy(path)
                 content = io.BytesIO()
                 np.save(content, axes.put(array), allow_pickle=False)
                 if (
