@@ -208,7 +208,8 @@ def from_folders(
     )
     shape = pose_shape(files) if kind == "pose" else (0, 0)
     return OwnData(
-        tuple(samples), () if place is None else (GIVEN,), kind, files, classes, None, shape, notes, frames
+        tuple(samples), () if place is None else (GIVEN,), kind, files, classes, None, shape, notes,
+        {media: frames[media] for media in files if media in frames},
     )  # fmt: skip
 
 
