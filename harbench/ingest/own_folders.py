@@ -216,7 +216,8 @@ def from_folders(
         *found.left_out(("classes.txt",)),
     )
     return OwnData(
-        tuple(samples), () if place is None else (GIVEN,), kind, files, classes, None, axes, notes, frames
+        tuple(samples), () if place is None else (GIVEN,), kind, files, classes, None, axes, notes,
+        {media: frames[media] for media in files if media in frames},
     )  # fmt: skip
 
 

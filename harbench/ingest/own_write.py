@@ -88,10 +88,10 @@ def _classes(data: OwnData) -> tuple[dict[str, str], tuple[ClassLabel, ...], tup
     keys = {label: known[label] for label in labels if label in known} if data.classes else class_keys(labels)
     if data.classes and (strangers := [label for label in labels if label not in known]):
         raise DatasetError(f"{len(strangers)} labels are not in classes.txt: {', '.join(strangers[:_SHOWN])}")
-    listed = [*(c.key for c in data.classes)] or [*keys.values()]
-    clashes = [key for key, number in Counter(listed).items() if number > 1 or not KEY.fullmatch(key)]
+    named = [(c.key, c.display) for c in data.classes] or [(key, label) for label, key in keys.items()]
+    clashes = [key for key, number in Counter(key for key, _ in named).items() if number > 1 or not KEY.fullmatch(key)]
     if clashes:
-        same = [f"{key} ({', '.join(label for label in labels if keys[label] == key)})" for key in clashes]
+        same = [f"{key} ({', '.join(name for each, name in named if each == key)})" for key in clashes]
         raise DatasetError(
             f"labels that differ only in characters outside A-Z a-z 0-9 _ + - give one key: {'; '.join(same)}. "
             "Rename them, or give keys in classes.txt (key<TAB>label)."
