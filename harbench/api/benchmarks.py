@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harbench.errors import MediaError
-from harbench.records import Track, silent
+from harbench.records import VIDEO_SUFFIXES, Track, silent
 
 if TYPE_CHECKING:
     from harbench.frames.bench import ClipReads
@@ -23,13 +23,9 @@ def bench(source: Path, *, clips: int = 100, track: Track = silent) -> ClipReads
     """
     from harbench.frames.bench import clip_read_benchmark
 
-    files = sorted(
-        path for path in source.rglob("*") if path.suffix.lower() in (".avi", ".mp4", ".mkv", ".webm", ".mov")
-    )
+    files = sorted(path for path in source.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
     if not files:
-        raise MediaError(
-            f"there is no video under {source}; --from takes a folder of .avi, .mp4, .mkv, .webm or .mov files"
-        )
+        raise MediaError(f"there is no video under {source}; --from takes a folder of .avi, .mp4, .mkv ... files")
     with tempfile.TemporaryDirectory() as work:
         return clip_read_benchmark(files, Path(work), clips=clips, track=track)
 

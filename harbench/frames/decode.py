@@ -23,10 +23,10 @@ import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
 from harbench.errors import MediaError
+from harbench.records import IMAGE_SUFFIXES
 
 Image = npt.NDArray[np.uint8]
 ShortSide = int | Literal["native"]
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 FRAMES_SUFFIX = ".frames"
 """A tar of pictures, one a frame: what becomes of a folder of JPEGs."""
 

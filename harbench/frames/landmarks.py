@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from harbench.errors import HarbenchError, MediaError
 from harbench.files import replacing
-from harbench.frames.decode import IMAGE_SUFFIXES, Decoder, Frame, decoder_for
-from harbench.records import Track, silent
+from harbench.frames.decode import Decoder, Frame, decoder_for
+from harbench.records import IMAGE_SUFFIXES, Track, silent
 
 BUNDLE = "pose_landmarker_full.task"
 URL = "https://storage.googleapis.com/mediapipe-models/pose_landmarker/pose_landmarker_full/float16/latest/" + BUNDLE

@@ -24,15 +24,15 @@ from harbench.datasets.partition import Member, leaked_share, split_at_random, s
 from harbench.datasets.tables import dataset_names
 from harbench.errors import DatasetError, MediaError
 from harbench.files import write_text
-from harbench.records import ClassLabel, Subset
+from harbench.records import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ClassLabel, Subset
 
 GIVEN, GROUPED, RANDOM = "given", "grouped", "random"
 """Names of splits: the folder's own, by group, at random (unofficial, and called so)."""
 SUBSETS: Mapping[str, Subset] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 Modality = Literal["video", "image", "pose"]
 _MODALITY: Mapping[str, Modality] = {
-    **dict.fromkeys((".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".wmv", ".m4v", ".flv"), "video"),
-    **dict.fromkeys((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"), "image"),
+    **dict.fromkeys(VIDEO_SUFFIXES, "video"),
+    **dict.fromkeys(IMAGE_SUFFIXES, "image"),
     **dict.fromkeys((".npy", ".skeleton"), "pose"),
     ".frames": "video",
 }  # fmt: skip

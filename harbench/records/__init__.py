@@ -15,6 +15,8 @@ from harbench.records.datasets import (
     Unit,
 )
 from harbench.records.media import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
     CacheReport,
     Clip,
     FrameCache,
@@ -44,7 +46,9 @@ from harbench.records.scores import (
 )
 
 __all__ = [
+    "IMAGE_SUFFIXES",
     "UNKNOWN",
+    "VIDEO_SUFFIXES",
     "Archive",
     "CacheReport",
     "ClassLabel",
