@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 IMAGE_SUFFIXES = frozenset(
-    [
+    (
         ".avif",
         ".bmp",
         ".dib",
@@ -29,44 +29,14 @@ IMAGE_SUFFIXES = frozenset(
         ".tif",
         ".tiff",
         ".webp",
-    ]
+    )
 )
-"""Stills that OpenCV decodes; in lower case, as the next."""
-VIDEO_SUFFIXES = frozenset(
-    [
-        ".3g2",
-        ".3gp",
-        ".asf",
-        ".avi",
-        ".divx",
-        ".dv",
-        ".f4v",
-        ".flv",
-        ".gif",
-        ".m2ts",
-        ".m2v",
-        ".m4v",
-        ".mjpeg",
-        ".mjpg",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpe",
-        ".mpeg",
-        ".mpg",
-        ".mpv",
-        ".mts",
-        ".mxf",
-        ".ogv",
-        ".qt",
-        ".rm",
-        ".rmvb",
-        ".ts",
-        ".vob",
-        ".webm",
-        ".wmv",
-    ]
-)
+"""Stills that OpenCV decodes. Lower case, as VIDEO_SUFFIXES."""
+VIDEO_SUFFIXES = frozenset((
+    ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg",
+    ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mpv", ".mts", ".mxf", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob",
+    ".webm", ".wmv",
+))  # fmt: skip
 """Videos that PyAV decodes."""
 
 
