@@ -16,7 +16,7 @@ from torch import nn
 from harbench.errors import RunError, WeightsError
 from harbench.evaluation import ranks
 from harbench.files import replacing, write_text
-from harbench.models.weights import UNREADABLE, read_tensors
+from harbench.models.weight_files import UNREADABLE, read_tensors
 from harbench.records import EpochStats
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,8 @@ from torchvision.models import resnet18, video
 from harbench.errors import HarbenchWarning, WeightsError
 from harbench.models import hubs
 from harbench.models.build import build_model, check_normalization
-from harbench.models.weights import _renamed, check_weights, inherited_ids, load_weights, read_tensors
+from harbench.models.weight_files import read_tensors
+from harbench.models.weights import _renamed, check_weights, inherited_ids, load_weights
 from harbench.recipe import Fusion, ModelConfig, Recipe, load_any, load_recipe
 
 MC3 = "mc3_18-a90a0ba3.pth"
@@ -121,7 +122,7 @@ def test_weights_of_another_model_are_an_error_that_lists_them(tmp_path: Path) -
 def test_objects_are_never_executed(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     torch.save({"state_dict": trained(), "args": Foreign()}, path)
-    with pytest.raises(WeightsError, match=r"more than tensors \(.*Foreign\).*executes nothing") as caught:
+    with pytest.raises(WeightsError, match=r"needs code to be read \(.*Foreign\).*does not run code") as caught:
         read_tensors(path)
     assert "weights_only" not in str(caught.value)
 
