@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
+_RUN = ("=", "+", "-", "@", "\t", "\r")
+"""How a cell begins that a spreadsheet takes for a formula."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -153,3 +155,26 @@ def _without_index(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     if twice := sorted(set(table.columns[table.columns.duplicated()])):
         raise DatasetError(f"{path}: expected every column once, found twice: {', '.join(map(repr, twice))}")
     return table
+
+
+# -------------------------------------------------------------------------------------- cells that a person may open
+def csv_cell(value: Any) -> Any:
+    """A value as a cell that a spreadsheet takes for text: one that it would run gets an apostrophe in front (OWASP).
+
+    `csv_text` gives the text back.
+    """
+    text = value.lstrip("'") if isinstance(value, str) else ""
+    return f"'{value}" if text.startswith(_RUN) and not (text == value and _is_number(text)) else value
+
+
+def csv_text(cell: str) -> str:
+    """The text behind a cell of `csv_cell`."""
+    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_RUN) else cell
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

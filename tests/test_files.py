@@ -1,4 +1,4 @@
-"""Tables as people save them, read in one place."""
+"""Tables as people save them, and cells of csv files that people open in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harbench.errors import DatasetError
-from harbench.files import read_csv
+from harbench.files import csv_cell, csv_text, read_csv
 
 KNOWN = ("path", "label")
 HEADLESS = {2: ("path", "label")}
 WANTED = [["a/1.avi", "walk"], ["b 2.avi", "run"]]
+TEXTS = st.text(st.sampled_from("=+-@\t\r'a1. e"), max_size=6) | st.text()
 
 
 @pytest.mark.parametrize(
@@ -69,3 +70,20 @@ def test_any_bytes_are_a_table_or_an_error_of_ours(tmp_path_factory: pytest.Temp
         assert isinstance(read_csv(path, KNOWN, HEADLESS), pd.DataFrame)
     except DatasetError as error:
         assert str(path) in str(error)
+
+
+@given(TEXTS)
+def test_no_cell_is_run_and_every_text_comes_back(text: str) -> None:
+    cell = csv_cell(text)
+    assert csv_text(cell) == text
+    if cell[:1] in "=+-@\t\r" and cell:
+        float(cell)  # a number alone may begin so
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [("=1+1", "'=1+1"), ("@sum", "'@sum"), ("-walk", "'-walk"), ("\tx", "'\tx"), ("+1e3", "+1e3"), ("-2.5", "-2.5"),
+     ("walk", "walk"), ("'quoted'", "'quoted'"), ("'=1", "''=1"), ("", ""), (-3, -3), (None, None)],
+)  # fmt: skip
+def test_only_what_a_spreadsheet_would_run_is_quoted(value: object, cell: object) -> None:
+    assert csv_cell(value) == cell

@@ -59,6 +59,17 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
         raise _not_weights(path, error) from None
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """Text metadata of a .safetensors file; a file of another suffix has none. Raises WeightsError when it is damaged."""
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safetensors.safe_open(path, framework="pt") as opened:
+            return dict(opened.metadata() or {})
+    except UNREADABLE as error:
+        raise _not_weights(path, error) from None
+
+
 def _state_dict(found: Any, path: Path) -> Tensors:
     """The names and tensors in what a .pth holds: bare, or under one of `WRAPPERS`, two deep at most (`ema`, `module`)."""
     for _ in range(2):

@@ -6,7 +6,6 @@ ours, row by row under their names; else it keeps its fresh initialisation.
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
 import re
@@ -80,17 +79,6 @@ def check_weights(config: ModelConfig) -> None:
         check_hub(hub_of(config))
     elif config.weights is not None or config.init_from is not None:
         _file_of(config)
-
-
-def inherited_ids(config: ModelConfig) -> tuple[str, ...]:
-    """`<dataset>/<sample id>` of every sample that the run in `config.init_from` has seen, its own parents' included."""
-    if config.init_from is None:
-        return ()
-    path = _file_of(config).with_name("train_ids.txt.gz")
-    if not path.is_file():
-        raise WeightsError(f"model.init_from: there is no {path}, so what its weights have seen is not known")
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return tuple(line.rstrip("\n") for line in lines)
 
 
 def _file_of(config: ModelConfig) -> Path:
