@@ -148,7 +148,8 @@ def _video_frames(
 ) -> Iterator[Frame]:
     # One reformatter for all frames: each frame's own would set up its conversion anew.
     convert = VideoReformatter()
-    frames, frames_decoded, tilted = 0, 0, 0.0
+    frames, frames_decoded, turn, tilted = 0, 0, 1, 0.0
+    rotation = None
     damage = concealed = ""
     for packet, packet_damage in _packets(container, stream):
         decoded = []
@@ -162,13 +163,14 @@ def _video_frames(
             raise MediaError(f"damaged after frame {frames}: {damage}")
         frames_decoded += len(decoded)
         for frame in decoded:
-            if frame.is_corrupt and not damage:
-                damage = concealed = (
-                    f"frame {frames}, counted from 0, is damaged{f' ({log_line(log[-1])})' if log else ''}"
-                )
+            if frame.is_corrupt:
+                why = f" ({log_line(log[-1])})" if log else ""
+                concealed = concealed or f"errors are concealed in frame {frames}, counted from 0{why}"
+                damage = damage or concealed
             if concealed:
                 continue
-            turn, tilted = orientation(frame)
+            if frame.rotation != rotation:  # the matrix is read once: a frame that is asked for it is freed late
+                rotation, (turn, tilted) = frame.rotation, orientation(frame)
             image = upright(_converted(frame, convert, short_side), turn)
             yield Frame(image, frame.time, source_size=(frame.height, frame.width)[:: -1 if turn > 4 else 1])
             frames += 1

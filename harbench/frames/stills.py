@@ -98,7 +98,9 @@ def _jpeg(data: bytes) -> tuple[Pixels, str]:
         words = str(error)
     if words.startswith(_LOST_DATA):
         raise MediaError(f"damaged: {words}")
-    return _opencv(data), "" if words.startswith("tj") else words
+    if words.startswith("tj"):
+        return _opencv(data), ""
+    return np.asarray(simplejpeg.decode_jpeg(data, colorspace="RGB", strict=False), np.uint8), words
 
 
 def _opencv(data: bytes) -> Pixels:
