@@ -173,6 +173,7 @@ class BlockWriter:
         os.truncate(self._index_path, lines[-1][1] if lines else 0)
         if self._tar_path.exists() and self._tar_path.stat().st_size != self._end + len(END):
             with open(self._tar_path, "r+b") as tar:
+                tar.truncate(self._end)
                 self._finish(tar, self._end)
 
     def append(self, media: str, members: Iterable[tuple[str, Content]], facts: Mapping[str, object]) -> None:
@@ -184,8 +185,8 @@ class BlockWriter:
         """
         sizes: list[int] = []
         with (
-            open(self._tar_path, "r+b" if self._tar_path.exists() else "x+b") as tar,
-            tempfile.SpooledTemporaryFile(_SPOOLED, dir=self._tar_path.parent) as spool,
+            open(self._tar_path, "r+b" if self._tar_path.exists() else "x+b", 1 << 20) as tar,
+            tempfile.SpooledTemporaryFile(_SPOOLED, dir=str(self._tar_path.parent)) as spool,
         ):
             tar.seek(self._end)
             header = crc = 0
@@ -195,6 +196,7 @@ class BlockWriter:
                     sizes.append(size)
                 end = tar.tell()
             except BaseException:
+                tar.truncate(self._end)
                 self._finish(tar, self._end)
                 raise
             self._finish(tar, end)
@@ -208,7 +210,6 @@ class BlockWriter:
     @staticmethod
     def _finish(tar: IO[bytes], end: int) -> None:
         """End the tar behind its byte `end`, on disk."""
-        tar.truncate(end)
         tar.seek(end)
         tar.write(END)
         tar.flush()

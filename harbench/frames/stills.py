@@ -124,4 +124,4 @@ def _orientation(data: bytes) -> int:
             found = image.getexif().get(0x0112)
     except (OSError, SyntaxError, ValueError, KeyError, struct.error) as error:
         raise MediaError(f"its orientation cannot be read: {error}") from None
-    return found if found in range(1, 9) else 1
+    return int(found) if found in range(1, 9) else 1
