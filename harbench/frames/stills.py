@@ -7,6 +7,7 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -121,7 +122,7 @@ def _orientation(data: bytes) -> int:
 
     try:
         with Image.open(io.BytesIO(data)) as image:
-            found = image.getexif().get(0x0112)
+            found: Any = image.getexif().get(0x0112)
     except (OSError, SyntaxError, ValueError, KeyError, struct.error) as error:
         raise MediaError(f"its orientation cannot be read: {error}") from None
     return int(found) if found in range(1, 9) else 1
