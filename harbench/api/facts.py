@@ -87,6 +87,16 @@ def decoders_of(inputs: Inputs) -> str:
     return ", ".join(sorted(known.get(name, name) for name in names)) or UNKNOWN
 
 
+def decoding_notes(inputs: Inputs) -> tuple[str, ...]:
+    """The footnote on media of the split that were decoded with a note; none where there is no such media."""
+    media = inputs.table.media()
+    noted = [(name, note) for name in media if name in inputs.cache and (note := inputs.cache.info(name).note)]
+    return tuple(
+        f"{len(noted)} of {len(media)} media were decoded with a note, the first is {name}: {note}"
+        for name, note in noted[:1]
+    )
+
+
 def pretraining(weights: str | None) -> str:
     """In the words of the published tables; weights from a file have an unknown training set."""
     known = {None: "none (scratch)", "kinetics400": "Kinetics-400", "imagenet": "ImageNet", "imagenet_v1": "ImageNet"}
@@ -249,4 +259,5 @@ def make_record(
         latency_ms=milliseconds,
         latency_on=where,
         edition="" if inputs.partial else edition_of(inputs.table),
+        notes=decoding_notes(inputs),
     )

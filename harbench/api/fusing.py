@@ -256,6 +256,7 @@ def _record(
         harbench=__version__,
         members={_name(each.folder, runs): each.weight for each in parts},
         edition=next((each.edition for each in records if each.edition), ""),
+        notes=tuple(dict.fromkeys(note for each in records for note in each.notes)),
     )
 
 

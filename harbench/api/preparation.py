@@ -52,6 +52,8 @@ class PrepareReport:
     reused: int
     failed: Mapping[str, str]
     """Media that no decoder could read, with the decoder's own words."""
+    noted: Mapping[str, str]
+    """Media that are kept, and what their decoder noted: cut short, another number of frames than declared."""
     fetch: tuple[FetchPlan, ...]
     """Dry run only: archives that would be fetched."""
     fetched: tuple[str, ...]
@@ -231,6 +233,7 @@ def _cached(job: _Job, match: MediaMatch, allow_missing: bool) -> PrepareReport:
         cached=len(report.done),
         reused=len(report.reused),
         failed={**undecoded, **report.failed},
+        noted=report.noted,
         fetch=(),
         fetched=tuple(map(str, fetched_archives(places.archives_folder(home, spec.name)))) if not missing else (),
         free_bytes=free_bytes(home),
@@ -311,6 +314,7 @@ def _plan(job: _Job, *, local: bool) -> PrepareReport:
         cached=0,
         reused=0,
         failed={media: why for media, why in known_failures(home, spec.name, cache.name).items() if media in wanted},
+        noted={},
         fetch=_fetch_plan(spec, home, job.fetch) if fetched else (),
         fetched=(),
         free_bytes=free_bytes(home),

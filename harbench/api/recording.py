@@ -75,11 +75,11 @@ def _join(rows: dict[str, MediaRow], named: Mapping[str, str], cache: Path, fres
             if media not in new:
                 continue
             row = rows[new[media]]
-            row = replace(row, caches=" ".join(sorted({*row.caches.split(), cache.name})))
+            row = replace(row, caches=" ".join(sorted({*row.caches.split(), cache.name})), note=entry.note or row.note)
             if not cache.name.startswith(("flow", "pose-")):
                 seconds = round(entry.frames / entry.fps, 3) if entry.fps else 0.0
                 row = replace(
                     row, frames=entry.frames, fps=entry.fps, width=entry.source_width, height=entry.source_height,
-                    seconds=seconds, variable=entry.variable,
+                    seconds=seconds, variable=entry.variable, note=entry.note,
                 )  # fmt: skip
             rows[new[media]] = row

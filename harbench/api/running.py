@@ -210,6 +210,7 @@ def summary(record: RunRecord, folder: str, state: str) -> RunReport:
         partial=record.partial,
         plan={},
         seconds=dict(record.seconds),
+        notes=record.notes,
     )
 
 
@@ -227,4 +228,5 @@ def run_text(report: RunReport) -> str:
         lines.append(f"  {report.failed} test samples have no score and count as wrong")
     if report.partial:
         lines.append(f"  partial, never ranked: {report.partial}")
+    lines += [f"  note: {note}" for note in report.notes]
     return "\n".join(lines)

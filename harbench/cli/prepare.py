@@ -155,9 +155,10 @@ def _lines(report: api.PrepareReport, dry_run: bool) -> Iterator[str]:
     if report.boxes:
         yield f"  boxes      {report.boxes}"
     if not dry_run:
-        yield f"  cache      {report.cached} new, {report.reused} already there, {len(report.failed)} failed"
-    for media, reason in list(report.failed.items())[:20]:
-        yield f"  failed     {media}: {reason}"
+        noted = f", {len(report.noted)} kept with a note" if report.noted else ""
+        yield f"  cache      {report.cached} new, {report.reused} already there, {len(report.failed)} failed{noted}"
+    for what, told in (("failed", report.failed), ("noted", report.noted)):
+        yield from (f"  {what:10} {media}: {reason}" for media, reason in list(told.items())[:20])
     for plan in report.fetch:
         there = f", {plan.there / 1e9:.2f} GB already there" if plan.there else ""
         yield f"  fetch      {plan.name} ({plan.size}){there}"

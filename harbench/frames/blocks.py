@@ -8,26 +8,32 @@ line, which counts. A line ends with its own CRC-32 and holds that of the media'
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import IO, TypeVar
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+import numpy as np
+import numpy.typing as npt
 
 BLOCK = 64
 """Media a block, in official order."""
-Size = TypeVar("Size", int, "npt.NDArray[np.int64]")
+Content = bytes | npt.NDArray[np.uint8]
+Size = TypeVar("Size", int, npt.NDArray[np.int64])
 _RECORD = 512
 END = bytes(2 * _RECORD)
 """A tar ends with two empty records; the next append overwrites them."""
+_SPOOLED = 1 << 25
+"""Bytes of an array that are collected in memory; beyond, in a file without a name beside the block."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,11 @@ class Entry:
     def first(self) -> int:
         """First byte of the first member's header."""
         return self.start - self.header
+
+    @property
+    def note(self) -> str:
+        """What its decoder noted, in one line."""
+        return "; ".join(self.notes)
 
     @property
     def end(self) -> int:
@@ -151,7 +162,7 @@ def parse_line(line: bytes) -> Entry | None:
 
 
 class BlockWriter:
-    """Appends media to an owned block. Opening it cuts the index to its last whole line, the tar to its last byte."""
+    """Appends media to an owned block. Opening it cuts the index to its last whole line, the tar to its last media."""
 
     def __init__(self, folder: Path, block: int) -> None:
         lines = _whole_lines(folder, block)
@@ -160,24 +171,35 @@ class BlockWriter:
         self._end = lines[-1][0].end if lines else 0
         # In place: the lock is on this very file.
         os.truncate(self._index_path, lines[-1][1] if lines else 0)
+        if self._tar_path.exists() and self._tar_path.stat().st_size != self._end + len(END):
+            with open(self._tar_path, "r+b") as tar:
+                tar.truncate(self._end)
+                self._finish(tar, self._end)
 
-    def append(self, media: str, members: Iterable[tuple[str, bytes]], facts: Mapping[str, object]) -> None:
-        """Append members and, once they are on disk, the media's index line with `facts` (the other fields of Entry).
+    def append(self, media: str, members: Iterable[tuple[str, Content]], facts: Mapping[str, object]) -> None:
+        """Append members as they come and, once they are on disk, the media's index line with `facts`.
 
-        Raises OSError when they cannot be written (a full disk); what was there stays whole.
+        A member is a file, or one frame of an array; frames become a .npy file together. `facts` are the other fields of
+        Entry, and complete once `members` are exhausted. Raises OSError when they cannot be written (a full disk), and what
+        `members` raises; what was there stays whole.
         """
         sizes: list[int] = []
-        with open(self._tar_path, "r+b" if self._tar_path.exists() else "x+b") as tar:
-            tar.truncate(self._end)
+        with (
+            open(self._tar_path, "r+b" if self._tar_path.exists() else "x+b", 1 << 20) as tar,
+            tempfile.SpooledTemporaryFile(_SPOOLED, dir=str(self._tar_path.parent)) as spool,
+        ):
             tar.seek(self._end)
             header = crc = 0
-            for name, content in members:
-                header, crc = _write_member(tar, name, content, crc)
-                sizes.append(len(content))
-            end = tar.tell()
-            tar.write(END)
-            tar.flush()
-            os.fsync(tar.fileno())
+            try:
+                for name, size, pieces in _files(members, spool):
+                    header, crc = _write_member(tar, name, size, pieces, crc)
+                    sizes.append(size)
+                end = tar.tell()
+            except BaseException:
+                tar.truncate(self._end)
+                self._finish(tar, self._end)
+                raise
+            self._finish(tar, end)
         entry = Entry(media=media, start=self._end + header, header=header, sizes=tuple(sizes), crc=crc, **facts)  # type: ignore[arg-type]
         with open(self._index_path, "ab") as index:
             index.write(index_line(entry))
@@ -185,13 +207,40 @@ class BlockWriter:
             os.fsync(index.fileno())
         self.entries[media], self._end = entry, end
 
+    @staticmethod
+    def _finish(tar: IO[bytes], end: int) -> None:
+        """End the tar behind its byte `end`, on disk."""
+        tar.seek(end)
+        tar.write(END)
+        tar.flush()
+        os.fsync(tar.fileno())
 
-def _write_member(tar: IO[bytes], name: str, content: bytes, crc: int) -> tuple[int, int]:
+
+def _files(members: Iterable[tuple[str, Content]], spool: IO[bytes]) -> Iterator[tuple[str, int, Iterable[bytes]]]:
+    """Members as files: name, size and pieces. Frames are collected in `spool`, their number being known at the end."""
+    name, frame, count = "", None, 0
+    for name, content in members:
+        if isinstance(content, bytes):
+            yield name, len(content), [content]
+        else:
+            frame = content
+            spool.write(frame.tobytes())
+            count += 1
+    if frame is not None:
+        about = {"descr": frame.dtype.str, "fortran_order": False, "shape": (count, *frame.shape)}
+        head = io.BytesIO()
+        np.lib.format.write_array_header_1_0(head, about)
+        size = len(head.getvalue()) + spool.tell()
+        spool.seek(0)
+        yield name, size, chain([head.getvalue()], iter(partial(spool.read, 1 << 20), b""))
+
+
+def _write_member(tar: IO[bytes], name: str, size: int, pieces: Iterable[bytes], crc: int) -> tuple[int, int]:
     """Append one member with fixed metadata; returns the bytes of its header, and `crc` taken further over it all."""
     info = tarfile.TarInfo(name)
-    info.size, info.mode = len(content), 0o644
+    info.size, info.mode = size, 0o644
     header = info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
-    for part in (header, content, bytes(padded(len(content)) - len(content))):
+    for part in chain([header], pieces, [bytes(padded(size) - size)]):
         tar.write(part)
         crc = zlib.crc32(part, crc)
     return len(header), crc

@@ -65,11 +65,13 @@ def build_cache(
         blocks[place[name]].append((name, path))
     found: dict[str, list[str]] = {"done": [], "reused": []}
     failed: dict[str, str] = {}
+    noted: dict[str, str] = {}
     jobs = []
     for block in sorted(blocks):
         here = read_entries(dest, block)
         there = {name for name, path in blocks[block] if name in here and here[name].source == source_of(path)}
         found["reused"] += there
+        noted |= {name: here[name].note for name in there}
         missing = tuple((name, path) for name, path in blocks[block] if name not in there)
         if missing:
             jobs.append(Job(dest, block, missing, config, decoder, patience))
@@ -80,9 +82,15 @@ def build_cache(
                 failed[event.media] = event.reason
             else:
                 found[event.what].append(event.media)
+                noted[event.media] = event.reason
     position = {name: index for index, name in enumerate(media)}
     done, reused = (tuple(sorted(found[what], key=position.__getitem__)) for what in ("done", "reused"))
-    return CacheReport(done, reused, {name: failed[name] for name in media if name in failed})
+    return CacheReport(
+        done,
+        reused,
+        {name: failed[name] for name in media if name in failed},
+        {name: noted[name] for name in media if noted.get(name)},
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
@@ -96,15 +104,18 @@ class MappedCache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         found: dict[bytes, tuple[tuple[int, ...], float, str, tuple[float, ...], Members]] = {}
+        notes: dict[bytes, str] = {}
         for path in sorted(folder.glob("frames-*.idx")):
             block = block_of(path)
             for e in read_entries(folder, block).values():
                 facts = (block, e.frames, e.width, e.height, e.source_width, e.source_height, e.channels)
                 found[_name(e.media)] = facts, e.fps, e.decoder, e.times, _members(e)
+                notes |= {_name(e.media): e.note} if e.notes else {}
         self._names = np.array(sorted(found), np.bytes_)
         ordered = [found[name] for name in sorted(found)]
         self._facts = np.array([facts for facts, *_ in ordered], np.int32).reshape(-1, 7)
         self._fps = np.array([fps for _, fps, *_ in ordered], np.float64)
+        self._notes = notes
         self._decoders = np.array([decoder.encode() for _, _, decoder, *_ in ordered], np.bytes_)
         self._first_time = np.cumsum([0, *(len(times) for *_, times, _ in ordered)], dtype=np.int64)
         self._times = np.array([time for *_, times, _ in ordered for time in times], np.float64)
@@ -129,7 +140,9 @@ class MappedCache:
         decoder = self._decoders[row].decode()
         first, end = self._first_time[row : row + 2].tolist()
         times = self._times[first:end] if end > first else None
-        return MediaInfo(frames, float(self._fps[row]), width, height, (source[0], source[1]), decoder, times)
+        size = source[0], source[1]
+        note = self._notes.get(_name(media), "")
+        return MediaInfo(frames, float(self._fps[row]), width, height, size, decoder, times, note)
 
     def read(self, media: str, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.generic]:
         """Some frames of a media, in the order of `indices`, each decoded once however often it is asked for.

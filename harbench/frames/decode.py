@@ -23,6 +23,8 @@ import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
 from harbench.errors import MediaError
+from harbench.frames.containers import ffmpeg_words, log_line, open_container, open_file, orientation, video_stream
+from harbench.frames.stills import decode_still, upright
 from harbench.records import IMAGE_SUFFIXES
 
 Image = npt.NDArray[np.uint8]
@@ -132,60 +134,56 @@ def open_video(path: Path, short_side: ShortSide = "native") -> Iterator[Decoded
     # PyAV hands over FFmpeg's own messages only above this level; it is silent otherwise.
     av.logging.set_level(av.logging.ERROR)
     # A file object, not a name: FFmpeg would read some names as URLs or patterns.
-    with _open_file(path) as file, av.logging.Capture():
-        try:
-            container = av.open(file)
-        except av.error.FFmpegError as error:
-            raise MediaError(_words(error)) from None
-        with container:
-            if not container.streams.video:
-                raise MediaError("there is no video stream in it")
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1
-            notes: list[str] = []
-            fps = float(stream.average_rate or stream.guessed_rate or 0)
-            yield DecodedMedia(
-                _video_frames(container, stream, notes, short_side), fps, f"pyav {av.__version__}", notes
-            )
+    with open_file(path) as file, av.logging.Capture() as log, open_container(file) as container:
+        stream = video_stream(container)
+        stream.codec_context.thread_count = 1
+        notes: list[str] = []
+        fps = float(stream.average_rate or stream.guessed_rate or 0)
+        frames = _video_frames(container, stream, log, notes, short_side)
+        yield DecodedMedia(frames, fps, f"pyav {av.__version__}", notes)
 
 
-def _open_file(path: Path) -> Any:
-    try:
-        if path.stat().st_size == 0:
-            raise MediaError("the file is empty (0 bytes)")
-        return open(path, "rb")
-    except OSError as error:
-        raise MediaError(f"cannot be read: {error.strerror}") from None
-
-
-def _video_frames(container: Any, stream: Any, notes: list[str], short_side: ShortSide) -> Iterator[Frame]:
+def _video_frames(
+    container: Any, stream: Any, log: list[tuple[int, str, str]], notes: list[str], short_side: ShortSide
+) -> Iterator[Frame]:
     # One reformatter for all frames: each frame's own would set up its conversion anew.
     convert = VideoReformatter()
-    frames, damage = 0, ""
+    frames, frames_decoded, turn, tilted = 0, 0, 1, 0.0
+    rotation = None
+    damage = concealed = ""
     for packet, packet_damage in _packets(container, stream):
         decoded = []
         try:
             decoded = packet.decode() if packet is not None else stream.codec_context.decode(None)
         except av.error.FFmpegError as error:
-            packet_damage = _words(error)
+            packet_damage = ffmpeg_words(error)
         damage = damage or packet_damage
         flushing = packet is None or packet.size == 0
         if decoded and damage and not flushing:
             raise MediaError(f"damaged after frame {frames}: {damage}")
+        frames_decoded += len(decoded)
         for frame in decoded:
-            image = _converted(frame, convert, short_side)
-            size = frame.height, frame.width
-            if frame.rotation:  # FFmpeg's is counter-clockwise, as numpy's is
-                image = np.ascontiguousarray(np.rot90(image, frame.rotation // 90))
-                size = size[::-1] if frame.rotation % 180 else size
-            yield Frame(image, frame.time, source_size=size)
+            if frame.is_corrupt:
+                why = f" ({log_line(log[-1])})" if log else ""
+                concealed = concealed or f"errors are concealed in frame {frames}, counted from 0{why}"
+                damage = damage or concealed
+            if concealed:
+                continue
+            if frame.rotation != rotation:  # the matrix is read once: a frame that is asked for it is freed late
+                rotation, (turn, tilted) = frame.rotation, orientation(frame)
+            image = upright(_converted(frame, convert, short_side), turn)
+            yield Frame(image, frame.time, source_size=(frame.height, frame.width)[:: -1 if turn > 4 else 1])
             frames += 1
-    if not frames:
+    if not frames or (concealed and 0 < stream.frames <= frames_decoded):
         raise MediaError(damage or "no frame in it can be decoded")
     if damage:
         notes.append(f"cut short after frame {frames} of {stream.frames or 'unknown'}: {damage}")
     elif stream.frames > frames + 1:  # packed B-frames make the header of a whole AVI say one more
         notes.append(f"the header declares {stream.frames} frames, {frames} decode")
+    if log and not damage:
+        notes.append(f"FFmpeg logs {len(log)} errors, the first: {log_line(log[0])}")
+    if tilted % 90:
+        notes.append(f"its display matrix turns it by {tilted:.0f} degrees clockwise, which is not done")
 
 
 def _converted(frame: Any, convert: VideoReformatter, short_side: ShortSide) -> Image:
@@ -203,78 +201,38 @@ def _packets(container: Any, stream: Any) -> Iterator[tuple[Any, str]]:
         for packet in container.demux(stream):
             yield packet, ""
     except av.error.FFmpegError as error:
-        yield None, _words(error)
-
-
-def _words(error: av.error.FFmpegError) -> str:
-    """FFmpeg's message, with the line it logged where that says more."""
-    log: Any = error.log  # (level, part of FFmpeg, line); PyAV's own annotation says otherwise
-    if not log:
-        return str(error.strerror)
-    _, part, line = log
-    return f"{error.strerror} ({part}: {line.strip()})"
+        yield None, ffmpeg_words(error)
 
 
 # -------------------------------------------------------------------------------------------------------------- stills
 @contextmanager
 def open_still(path: Path) -> Iterator[DecodedMedia]:
-    """Decode an image with OpenCV: 8-bit RGB, the orientation of its EXIF applied."""
-    with _open_file(path) as file:
-        data = file.read()
-    yield DecodedMedia(iter([_picture(data)]), 0.0, f"opencv {cv2.__version__}")
+    """Decode an image: 8-bit RGB, the orientation of its EXIF applied."""
+    with open_file(path) as file:
+        picture = decode_still(file.read())
+    frame = Frame(picture.image, original=picture.original)
+    yield DecodedMedia(iter([frame]), 0.0, f"opencv {cv2.__version__}", [picture.note] if picture.note else [])
 
 
 @contextmanager
 def open_frames(path: Path) -> Iterator[DecodedMedia]:
     """Decode a tar of pictures, one a frame, in its order; a frame rate it has none."""
+    notes: list[str] = []
 
     def frames(tar: tarfile.TarFile) -> Iterator[Frame]:
         for member in tar:
             content = tar.extractfile(member)
             if content is not None:
-                yield _picture(content.read())
+                try:
+                    picture = decode_still(content.read())
+                except MediaError as error:
+                    raise MediaError(f"{member.name}: {error}") from None
+                notes.extend([f"{member.name}: {picture.note}"] if picture.note else [])
+                yield Frame(picture.image, original=picture.original)
 
-    with _open_file(path) as file:
+    with open_file(path) as file:
         try:
             with tarfile.open(fileobj=file) as tar:
-                yield DecodedMedia(frames(tar), 0.0, f"opencv {cv2.__version__}")
+                yield DecodedMedia(frames(tar), 0.0, f"opencv {cv2.__version__}", notes)
         except tarfile.TarError as error:
             raise MediaError(f"expected a tar of pictures: {error}") from None
-
-
-def _picture(data: bytes) -> Frame:
-    if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
-        raise MediaError("cut short: the JPEG has no end marker after its last scan")
-    image = decode_image(data)
-    return Frame(image, original=data if _is_plain_jpeg(data, image) else None)
-
-
-def decode_image(data: bytes | npt.NDArray[np.uint8]) -> Image:
-    """An encoded image as uint8 [H, W, 3] RGB, upright. Raises MediaError when it cannot be decoded."""
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    except cv2.error as error:
-        raise MediaError(f"OpenCV: {error.err}") from None
-    if image is None:
-        raise MediaError("OpenCV finds no image in it")
-    return np.asarray(image, np.uint8)
-
-
-def _is_plain_jpeg(data: bytes, image: Image) -> bool:
-    """A baseline JPEG of three components whose EXIF, if any, does not turn it (markers: ITU-T T.81, table B.1)."""
-    if not data.startswith(b"\xff\xd8"):
-        return False
-    at, exif = 2, False
-    while at + 9 < len(data) and data[at] == 0xFF:
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        exif = exif or (marker == 0xE1 and data[at + 4 : at + 8] == b"Exif")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            baseline = marker == 0xC0 and data[at + 9] == 3
-            return baseline and not (exif and _is_turned(data, image))
-        at += 2 + length
-    return False
-
-
-def _is_turned(data: bytes, image: Image) -> bool:
-    flat = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-    return flat is None or not np.array_equal(flat, image)

@@ -1,7 +1,8 @@
 """Other decoders than PyAV for videos, each behind the same protocol: OpenCV, decord, torchcodec.
 
-All give upright RGB, every frame that they decode, in order. None of them says what it skipped: of a damaged file they may
-give fewer frames than PyAV, or stop early without a word. `harbench doctor FILE` shows where they differ.
+All give upright RGB, every frame that they decode, in order. None of them says what it skipped or concealed: of a damaged
+file they may give fewer frames than PyAV, or stop early without a word. `harbench doctor FILE` shows where they differ.
+What they would show otherwise than PyAV (a mirrored video, cover art) is refused.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
+import av
+import av.error
 import cv2
 import numpy as np
 
 from harbench.errors import MediaError
+from harbench.frames.containers import open_container, open_file, orientation, video_stream
 from harbench.frames.decode import DecodedMedia, Decoder, Frame, open_video
+from harbench.frames.stills import upright
 
 _PIECE = 16
 """Frames that decord decodes at a time."""
@@ -24,19 +29,24 @@ _PIECE = 16
 
 @contextmanager
 def open_opencv(path: Path) -> Iterator[DecodedMedia]:
-    """Decode a video with OpenCV's FFmpeg reader, which turns it upright itself."""
-    _check_file(path)
+    """Decode a video with OpenCV's FFmpeg reader."""
+    video_first, turn, declared = _look(path)
+    if not video_first:
+        raise MediaError("OpenCV reads the cover art that stands before its video; use --decoder av")
     reader = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG)
     try:
         if not reader.isOpened():
             raise MediaError("OpenCV cannot open it")
+        reader.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
         fps = float(reader.get(cv2.CAP_PROP_FPS))
-        yield DecodedMedia(_opencv_frames(reader), fps, f"opencv {cv2.__version__}")
+        notes: list[str] = []
+        frames = _opencv_frames(reader, turn, declared, notes)
+        yield DecodedMedia(frames, fps, f"opencv {cv2.__version__}", notes)
     finally:
         reader.release()
 
 
-def _opencv_frames(reader: cv2.VideoCapture) -> Iterator[Frame]:
+def _opencv_frames(reader: cv2.VideoCapture, turn: int, declared: int, notes: list[str]) -> Iterator[Frame]:
     count = 0
     while True:
         try:
@@ -47,9 +57,11 @@ def _opencv_frames(reader: cv2.VideoCapture) -> Iterator[Frame]:
             break
         count += 1
         time = reader.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        yield Frame(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8), time)
+        yield Frame(upright(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8), turn), time)
     if not count:
         raise MediaError("OpenCV decodes no frame of it")
+    if declared > count + 1:
+        notes.append(f"the header declares {declared} frames, {count} decode")
 
 
 @contextmanager
@@ -61,7 +73,7 @@ def open_decord(path: Path) -> Iterator[DecodedMedia]:
     """
     import decord
 
-    _check_file(path)
+    _refuse_mirrored(path, "decord")
     try:
         reader = decord.VideoReader(str(path.resolve()), num_threads=1)
         fps = float(reader.get_avg_fps())
@@ -88,7 +100,7 @@ def open_torchcodec(path: Path) -> Iterator[DecodedMedia]:
     from torchcodec import __version__ as version
     from torchcodec.decoders import VideoDecoder
 
-    _check_file(path)
+    _refuse_mirrored(path, "torchcodec")
     try:
         reader = VideoDecoder(str(path.resolve()), dimension_order="NHWC", num_ffmpeg_threads=1)
     except (RuntimeError, ValueError) as error:
@@ -134,12 +146,20 @@ def choose_decoder(name: str) -> Decoder:
     return VIDEO_DECODERS[name]
 
 
-def _check_file(path: Path) -> None:
-    try:
-        if path.stat().st_size == 0:
-            raise MediaError("the file is empty (0 bytes)")
-    except OSError as error:
-        raise MediaError(f"cannot be read: {error.strerror}") from None
+def _look(path: Path) -> tuple[bool, int, int]:
+    """Whether a file's video stands before its cover art; how it is turned, as an EXIF orientation; frames by the header."""
+    with open_file(path) as file, open_container(file) as container:
+        stream = video_stream(container)
+        try:
+            turn, _ = orientation(next(container.decode(stream)))
+        except (av.error.FFmpegError, StopIteration):  # the decoder that was asked for says why
+            turn = 1
+        return stream.index == container.streams.video[0].index, turn, stream.frames
+
+
+def _refuse_mirrored(path: Path, decoder: str) -> None:
+    if _look(path)[1] in (2, 4, 5, 7):
+        raise MediaError(f"its display matrix mirrors it, which {decoder} does not do; use --decoder av")
 
 
 def _first_line(error: BaseException) -> str:

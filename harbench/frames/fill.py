@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
-from harbench.errors import CacheError, MediaError
-from harbench.frames.blocks import BlockWriter, owned
+from harbench.errors import CacheError, MediaError, damage
+from harbench.frames.blocks import BlockWriter, Content, owned
 from harbench.frames.decode import (
     Decoder,
     Frame,
@@ -69,6 +69,7 @@ class Event:
     what: Literal["begun", "done", "reused", "failed", "busy", "full", "finished"]
     media: str = ""
     reason: str = ""
+    """Why it failed; of a media that is there, what its decoder noted."""
 
 
 @dataclass
@@ -176,18 +177,16 @@ def _end(worker: _Worker) -> Event:
 
 
 def _autopsy(worker: _Worker) -> Event:
-    """The media at which a worker died. Only a signal is the decoder's doing; anything else is a fault of harbench."""
+    """The media at which a worker died; between two media a signal came from outside, anything else is our fault."""
     worker.process.join()
     worker.connection.close()
     code = worker.process.exitcode or 0
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended its process with exit code {code}"
+    if worker.media:
+        return Event("failed", worker.media, f"the decoder {how}")
     if code >= 0:
-        raise RuntimeError(
-            f"a cache worker ended with exit code {code} at {worker.media or 'no media'}; see its traceback"
-        )
-    name = signal.Signals(-code).name
-    if not worker.media:
-        raise CacheError(f"a cache worker was killed ({name}) between two media; nothing is lost, repeat the command")
-    return Event("failed", worker.media, f"the decoder was killed by {name}")
+        raise RuntimeError(f"a cache worker {how} between two media; see its traceback")
+    raise CacheError(f"a cache worker {how} between two media; nothing is lost, repeat the command")
 
 
 def _behind(job: Job, media: str) -> Job:
@@ -226,21 +225,20 @@ def fill_block(job: Job) -> Iterator[Event]:
             source = source_of(path)
             known = writer.entries.get(media)
             if known is not None and known.source == source:
-                yield Event("reused", media)
+                yield Event("reused", media, known.note)
                 continue
             yield Event("begun", media)
+            facts: dict[str, object] = {"source": source}
             try:
-                members, facts = encode(media, path, job.config, job.decoder)
+                writer.append(media, _by_name(encode(media, path, job.config, facts, job.decoder)), facts)
             except MediaError as error:
                 yield Event("failed", media, str(error))
-                continue
-            try:
-                writer.append(media, members, {**facts, "source": source})
             except OSError as error:
                 yield Event("full", media, f"{job.folder} cannot be written: {error.strerror}. What was finished is kept; "
                             "make room (or mend what is wrong) and repeat the command")  # fmt: skip
                 return
-            yield Event("done", media)
+            else:
+                yield Event("done", media, writer.entries[media].note)
     yield Event("finished")
 
 
@@ -253,18 +251,30 @@ def source_of(path: Path) -> tuple[int, int]:
     return about.st_size, about.st_mtime_ns
 
 
+def _by_name(members: Iterator[tuple[str, Content]]) -> Iterator[tuple[str, Content]]:
+    """`members`; whatever making them raises is a MediaError: it costs this media, not the others."""
+    try:
+        yield from members
+    except MediaError:
+        raise
+    except Exception as error:  # a decoder may raise anything
+        raise MediaError(f"the decoder raised {type(error).__name__}: {damage(error)}") from error
+
+
 def encode(
-    media: str, path: Path, config: CacheConfig, decoder: Decoder | None = None
-) -> tuple[list[tuple[str, bytes]], dict[str, object]]:
-    """The tar members of a media, and the facts of its index line. Raises MediaError when it cannot be decoded."""
+    media: str, path: Path, config: CacheConfig, facts: dict[str, object], decoder: Decoder | None = None
+) -> Iterator[tuple[str, Content]]:
+    """The members of a media for `BlockWriter.append`, one frame in memory at a time, then `facts` of its index line.
+
+    Raises MediaError when it cannot be decoded.
+    """
     stem = str(PurePosixPath(media).with_suffix(""))
     if config.stream == "pose":
         pose = read_pose(path, config.bodies)
-        facts: dict[str, object] = {"frames": len(pose), "fps": 0.0, "decoder": f"numpy {np.__version__}"}
         sizes = dict.fromkeys(("width", "height", "source_width", "source_height"), 0)
-        return [(f"{stem}.npy", _npy_bytes(pose))], facts | sizes
-    stored: list[bytes] = []
-    images: list[Image] = []
+        facts |= {"frames": len(pose), "fps": 0.0, "decoder": f"numpy {np.__version__}"} | sizes
+        yield f"{stem}.npy", _npy_bytes(pose)
+        return
     times: list[float] = []
     size = source_size = (0, 0)
     # Flow is between full frames.
@@ -276,20 +286,19 @@ def encode(
             size, source_size = image.shape[:2], frame.size
             times.append(np.nan if frame.time is None else frame.time)
             if config.encoding == "raw":
-                images.append(image)
+                yield f"{stem}.npy", image
             else:
                 untouched = frame.original if image is frame.image else None
-                stored.append(untouched or encode_jpeg(image, config.quality))
+                yield f"{stem}/{len(times):06d}.jpg", untouched or encode_jpeg(image, config.quality)
+    if not times:
+        raise MediaError("there is no frame in it")
     channels, stamps = 2 if config.stream == "flow" else 3, np.array(times)
-    facts = {
+    facts |= {
         "frames": len(times), "fps": frame_rate(decoded.fps, stamps), "width": size[1], "height": size[0],
         "source_width": source_size[1], "source_height": source_size[0], "decoder": decoded.decoder,
         "variable": is_variable(stamps), "times": times_shown(stamps), "notes": tuple(decoded.notes),
         "channels": channels,
     }  # fmt: skip
-    if config.encoding == "raw":
-        return [(f"{stem}.npy", _npy_bytes(np.stack(images)))], facts
-    return [(f"{stem}/{number:06d}.jpg", data) for number, data in enumerate(stored, 1)], facts
 
 
 def _images(frames: Iterator[Frame], config: CacheConfig) -> Iterator[tuple[Frame, Image]]:

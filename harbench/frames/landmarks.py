@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harbench.errors import HarbenchError, MediaError
+from harbench.errors import HarbenchError, MediaError, damage
 from harbench.files import replacing
 from harbench.frames.decode import Decoder, Frame, decoder_for
 from harbench.records import IMAGE_SUFFIXES, Track, silent
@@ -83,6 +83,8 @@ def _write(media: Path, pose: Path, bundle: Path, decoder: Decoder | None) -> st
             joints = np.stack([*found])[:, None]
     except HarbenchError as error:
         return str(error)
+    except Exception as error:  # noqa: BLE001  whatever a decoder raises costs this media, not the others
+        return f"the decoder raised {type(error).__name__}: {damage(error)}"
     with replacing(pose, "wb") as handle:
         np.save(handle, joints, allow_pickle=False)
     return ""

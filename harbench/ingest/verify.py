@@ -48,6 +48,8 @@ class MediaRow:
     """The time between frames is not the same throughout."""
     caches: str = ""
     """Names of the frame caches that hold it, with spaces between."""
+    note: str = ""
+    """What its decoder noted."""
 
 
 # ------------------------------------------------------------------------------------------------------- the manifest
@@ -70,7 +72,7 @@ def read_manifest(path: Path) -> dict[str, MediaRow]:
                 media=row["media"], bytes=int(row["bytes"]), mtime_ns=int(row["mtime_ns"]), sha256=row["sha256"],
                 file=row["file"], frames=int(row["frames"]), fps=float(row["fps"]), width=int(row["width"]),
                 height=int(row["height"]), seconds=float(row["seconds"]), variable=row["variable"] == "True",
-                caches=row["caches"],
+                caches=row["caches"], note=row.get("note") or "",
             )  # fmt: skip
         except (KeyError, TypeError, ValueError):
             raise MediaError(

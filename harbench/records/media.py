@@ -13,24 +13,9 @@ if TYPE_CHECKING:
     import torch
 
 
-IMAGE_SUFFIXES = frozenset(
-    (
-        ".avif",
-        ".bmp",
-        ".dib",
-        ".jfif",
-        ".jp2",
-        ".jpe",
-        ".jpeg",
-        ".jpg",
-        ".pgm",
-        ".png",
-        ".ppm",
-        ".tif",
-        ".tiff",
-        ".webp",
-    )
-)
+IMAGE_SUFFIXES = frozenset((
+    ".avif", ".bmp", ".dib", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
+))  # fmt: skip
 """Stills that OpenCV decodes. Lower case, as VIDEO_SUFFIXES."""
 VIDEO_SUFFIXES = frozenset((
     ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg",
@@ -66,6 +51,8 @@ class MediaInfo:
     """Who decoded it, with version: `pyav 18.1.0`; empty where unknown."""
     times: npt.NDArray[np.float64] | None = field(default=None, compare=False)
     """Seconds `[frames]` at which each frame is shown, where the frame rate varies; else `fps` says it."""
+    note: str = ""
+    """What its decoder noted (`cut short after frame 32 of 60`); empty: nothing."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +63,8 @@ class CacheReport:
     reused: tuple[str, ...]
     failed: Mapping[str, str]
     """Media -> the decoder's own words."""
+    noted: Mapping[str, str] = field(default_factory=dict)
+    """Media that are there, and what their decoder noted."""
 
 
 class FrameCache(Protocol):

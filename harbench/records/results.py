@@ -102,6 +102,8 @@ class RunRecord:
     changes. Empty: not recorded, or not all of the data set was used."""
     files: Mapping[str, str] = field(default_factory=dict)
     """File name -> SHA-256 of weights, predictions, views and training samples. Empty: an older harbench kept none."""
+    notes: tuple[str, ...] = ()
+    """Footnotes: what decoders noted of the media of the split."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,8 @@ class RunReport:
     seconds: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
     """Why there is no number, of a run that failed among others."""
+    notes: tuple[str, ...] = ()
+    """As in the run's record."""
 
 
 @dataclass(frozen=True, slots=True)

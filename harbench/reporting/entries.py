@@ -236,6 +236,7 @@ def _entry(
     first = runs[0]
     partial = first.partial or (first.key.complete if first.key.complete != "yes" else "")
     own = [] if all(run.exact for run in runs) else ["not bit-exact: the device or a resumed run had to deviate"]
+    own += dict.fromkeys(note for run in runs for note in run.notes)
     return Entry(
         name=_name(first),
         kind="run",

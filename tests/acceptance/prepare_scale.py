@@ -119,7 +119,7 @@ def draw(path: Path, seed: int, frames: int = 120) -> None:
 
 def encode_one(path: Path) -> int:
     cv2.setNumThreads(1)
-    return len(encode(path.name, path, CacheConfig(short_side=SIDE))[0])
+    return len(list(encode(path.name, path, CacheConfig(short_side=SIDE), {})))
 
 
 def decode_one(path: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -55,16 +56,20 @@ def test_unknown_decoders_are_named() -> None:
 
 
 def odd_decoder(path: Path) -> AbstractContextManager[DecodedMedia]:
-    """Hangs or dies at files that are called so."""
+    """Hangs, dies, raises or exits at files that are called so."""
     if path.stem == "hangs":
         time.sleep(600)
     if path.stem == "dies":
         os.abort()
+    if path.stem == "raises":
+        raise UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "invalid continuation byte")
+    if path.stem == "exits":
+        sys.exit(7)
     return open_video(path)
 
 
-def test_a_decoder_that_hangs_or_dies_costs_one_media(tmp_path: Path) -> None:
-    names = ("a", "hangs", "b", "dies", "c")
+def test_a_decoder_that_hangs_dies_or_raises_costs_one_media(tmp_path: Path) -> None:
+    names = ("a", "hangs", "b", "dies", "raises", "exits", "c")
     for name in names:
         write_video(tmp_path / f"{name}.avi", np.zeros((3, 48, 64, 3), np.uint8))
     media = {f"{name}.avi": tmp_path / f"{name}.avi" for name in names}
@@ -72,4 +77,6 @@ def test_a_decoder_that_hangs_or_dies_costs_one_media(tmp_path: Path) -> None:
         media, tmp_path / "cache", CacheConfig(short_side=32), workers=1, decoder=odd_decoder, patience=2
     )
     assert sorted(report.done) == ["a.avi", "b.avi", "c.avi"]
+    assert report.failed["raises.avi"].startswith("the decoder raised UnicodeDecodeError: 'utf-8' codec can't")
+    assert report.failed["exits.avi"] == "the decoder ended its process with exit code 7"
     assert "after 2 s" in report.failed["hangs.avi"] and "SIGABRT" in report.failed["dies.avi"]

@@ -24,6 +24,7 @@ FILLED = "packed B-frames: decord gives a picture a packet, and so the last one 
 REAL: dict[str, tuple[int, dict[str, int], str]] = {
     "video/cockatoo.mp4": (280, {}, "H.264"),
     "video/hollywood2_actioncliptrain00001_mpeg4.avi": (201, {}, "MPEG-4 Part 2"),
+    "video/non_utf8_tag.avi": (135, {}, "a title in Latin-1"),
     "video/video_90.mov": (3, {}, "turned by 90 degrees: 568x320 in the file, upright 320x568"),
     "hmdb51/hmdb51_org/wave/RATRACE_wave_f_nm_np1_fr_goo_37.avi": (72, {"decord": 73}, FILLED),
     "hmdb51/hmdb51_org/wave/SchoolRulesHowTheyHelpUs_wave_f_nm_np1_ba_med_0.avi": (74, {"decord": 75}, FILLED),
