@@ -57,8 +57,8 @@ def launch(devices: int, arguments: Sequence[str]) -> int:
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
         return failure.exitcode if failure.exitcode > 0 else 1
-    except SignalException as error:
-        return 128 + int(error.sigval)
+    except SignalException:  # Ctrl-C or SIGTERM, which rank 0 has answered
+        return 130
     return 0
 
 
@@ -66,7 +66,7 @@ def launch(devices: int, arguments: Sequence[str]) -> int:
 def joined(device: str) -> Iterator[None]:
     """Within the block the processes that `torchrun` started work together; alone there is nothing to do.
 
-    Gloo on CPUs, NCCL on GPUs. Log lines come from rank 0 only, and Ctrl-C is rank 0's: the others end with it. Of an
+    Gloo on CPUs, NCCL on GPUs. Log lines come from rank 0 only, and Ctrl-C and SIGTERM are rank 0's: the others end with it. Of an
     error only the first rank that has it tells; the others raise FollowerError.
     """
     if not launched():
@@ -83,7 +83,8 @@ def joined(device: str) -> Iterator[None]:
     if rank > 0:
         logger.setLevel(logging.CRITICAL)
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
     try:
         where = choose_device(device)
         if where.type == "cuda":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
 from harbench import __version__
 
@@ -22,8 +23,23 @@ if TYPE_CHECKING:
     from harbench.records import Track
 
 T = TypeVar("T")
+
+
+class Interrupted(BaseException):
+    """Ctrl-C, or SIGTERM. typer would end by itself at a KeyboardInterrupt, and say nothing."""
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: typer.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted from None
+
+
 app = typer.Typer(
     name="harbench",
+    cls=_Commands,
     help="Official splits, frame caches, one recipe runner and honest leaderboards for human action recognition.",
     no_args_is_help=True,
     add_completion=False,
@@ -31,7 +47,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-USER_ERROR, INCOMPLETE, CHECK_FAILED, INTERRUPTED = 1, 3, 4, 130
+USER_ERROR, INCOMPLETE, CHECK_FAILED, INTERRUPTED_CODE = 1, 3, 4, 130
 
 
 @dataclass(frozen=True)
@@ -84,16 +100,12 @@ def settings_of(context: typer.Context) -> Settings:
 
 @contextmanager
 def tracked(context: typer.Context) -> Iterator[tuple[Settings, Track]]:
-    """The global options, and progress bars; Ctrl-C ends with exit code 130."""
+    """The global options, and progress bars."""
     from harbench import console
 
     settings = settings_of(context)
-    try:
-        with console.progress(quiet=settings.quiet) as track:
-            yield settings, track
-    except KeyboardInterrupt:
-        console.show_error("Interrupted. What was finished is kept; the same command goes on from there.")
-        raise typer.Exit(INTERRUPTED) from None
+    with console.progress(quiet=settings.quiet) as track:
+        yield settings, track
 
 
 def words(text: str) -> tuple[str, ...]:
