@@ -5,7 +5,7 @@ READY := .venv/.ready
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test coverage contract accept accept-explain accept-kill accept-prepare accept-statistics reproduce lint types clean
+.PHONY: help install run test coverage contract accept accept-explain accept-kill accept-mutations accept-prepare accept-statistics reproduce lint types clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-17s %s\n' "$$name" "$$what"; done
@@ -39,6 +39,9 @@ accept-prepare: $(READY)  ## Whole data sets from a server and a machine that mi
 
 accept-kill: $(READY)  ## kill -9 at 20 random moments of small trainings: equal to the byte (minutes; ARGS="--rounds 1")
 	@$(BIN)/python tests/acceptance/kill_acceptance.py $(ARGS)
+
+accept-mutations: $(READY)  ## 3,000 mutated inputs over everything that is read of others (minutes; ARGS="--number 300")
+	@$(BIN)/python tests/acceptance/mutations.py $(ARGS)
 
 accept-explain: $(READY)  ## Eight planted faults, each to be named by `explain`, and two sound runs (minutes)
 	@$(BIN)/python tests/acceptance/explain_acceptance.py

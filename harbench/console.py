@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
 
@@ -150,6 +150,13 @@ def show_leaderboard(board: Leaderboard, limit: int | None = None) -> None:
     """Every table of the leaderboard: places first, then what has none, with the reason."""
     for table in board.tables:
         _show_board_table(table, limit)
+    say_broken(board.broken)
+
+
+def say_broken(broken: Mapping[str, str]) -> None:
+    """What of a listing cannot be read, a line each, with what is wrong below it."""
+    for name, why in broken.items():
+        say(f"damaged  {name}: {why}".replace("\n", "\n  "))
 
 
 def _show_board_table(table: Table, limit: int | None) -> None:

@@ -6,6 +6,7 @@ An error says what was expected, what was found, where, and what to do next. It 
 from __future__ import annotations
 
 import difflib
+from _pickle import UnpicklingError  # the error alone: nothing here unpickles
 from collections.abc import Iterable
 
 
@@ -59,6 +60,13 @@ class PublishedError(HarbenchError):
 
 class HarbenchWarning(UserWarning):
     """Something a user should know that stops nothing."""
+
+
+def damage(error: BaseException) -> str:
+    """What a library said of damaged bytes, in one line; the kind alone where it is of its own variables, or advice."""
+    words = str(error).partition("\n")[0][:200]
+    opaque = isinstance(error, (AttributeError, LookupError, UnpicklingError))
+    return type(error).__name__ if opaque or not words else words
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import hashlib
+import io
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from harbench.errors import HarbenchError
+from harbench.errors import DatasetError, HarbenchError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger(__name__)
+_RUN = ("=", "+", "-", "@", "\t", "\r")
+"""How a cell begins that a spreadsheet takes for a formula."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -77,3 +84,97 @@ def sha256(path: Path) -> str:
     """Hex SHA-256 of a file, read in blocks."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def read_csv(path: Path, known: Collection[str], headless: Mapping[int, Sequence[str]]) -> pd.DataFrame:
+    """A table as people save it: every cell is text without blanks around it, the index is the line number.
+
+    Cells are separated by commas, semicolons, tabs or blanks, whichever of these the first line has first in this order.
+    The first line is a header where a cell of it is in `known` (lowercase, as such names become). Without a header,
+    `headless` has the names for each number of columns. Blank lines and columns without a name that are empty or count
+    the rows (the index that pandas writes) are left out.
+
+    Raises DatasetError with file and line for anything else: an encoding other than UTF-8 or UTF-16 with a byte order
+    mark, lines with another number of cells, a column twice, no header where one is needed.
+    """
+    import pandas as pd
+
+    text = _decoded(path)
+    lines = text.splitlines()
+    first = next((number for number, line in enumerate(lines) if line.strip()), len(lines))
+    if lines[first : first + 1] and lines[first].lower().startswith("sep="):  # Excel's own first line
+        first += 1
+    if first >= len(lines):
+        raise DatasetError(f"{path}: expected a table, found an empty file")
+    separator = next((each for each in ",;\t" if each in lines[first]), None)
+    width = len(lines[first].split(separator))
+    short = (number for number in range(first, len(lines)) if 0 < len(lines[number].split(separator)) < width)
+    if '"' not in text and (number := next((each for each in short if lines[each].strip()), None)) is not None:
+        raise DatasetError(
+            f"{path}, line {number + 1}: expected {width} cells as in line {first + 1}, found {lines[number]!r}"
+        )
+    try:
+        table = pd.read_csv(
+            io.StringIO(text), sep=separator or r"\s+", skiprows=first, header=None, dtype=str, keep_default_na=False,
+            skip_blank_lines=False,
+        ).map(str.strip)  # fmt: skip
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
+        raise DatasetError(f"{path}: expected as many cells in every line as in the first one: {reason}") from None
+    table.index += first + 1
+    header = [name.lower() if name.lower() in known else name for name in table.iloc[0]]
+    if set(header) & set(known):
+        table = table.iloc[1:]
+    elif width in headless:
+        header = list(headless[width])
+    else:
+        raise DatasetError(
+            f"{path}, line {first + 1}: expected a line of column names, one of them {', '.join(known)}; found "
+            f"{lines[first]!r}"
+        )
+    table.columns = pd.Index(header)
+    return _without_index(table[(table != "").any(axis=1)], path)
+
+
+def _decoded(path: Path) -> str:
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: expected UTF-8, found {error}. Save it as UTF-8.") from None
+
+
+def _without_index(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """`table` without columns that have no name and say nothing. Raises DatasetError for a name that stands twice."""
+    rows = [str(number) for number in range(len(table))]
+    idle = [
+        name in ("", "Unnamed: 0") and ((table.iloc[:, place] == "").all() or table.iloc[:, place].tolist() == rows)
+        for place, name in enumerate(table.columns)
+    ]
+    table = table.loc[:, [not each for each in idle]]
+    if twice := sorted(set(table.columns[table.columns.duplicated()])):
+        raise DatasetError(f"{path}: expected every column once, found twice: {', '.join(map(repr, twice))}")
+    return table
+
+
+# -------------------------------------------------------------------------------------- cells that a person may open
+def csv_cell(value: Any) -> Any:
+    """A value as a cell that a spreadsheet takes for text: one that it would run gets an apostrophe in front (OWASP).
+
+    `csv_text` gives the text back.
+    """
+    text = value.lstrip("'") if isinstance(value, str) else ""
+    return f"'{value}" if text.startswith(_RUN) and not (text == value and _is_number(text)) else value
+
+
+def csv_text(cell: str) -> str:
+    """The text behind a cell of `csv_cell`."""
+    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_RUN) else cell
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

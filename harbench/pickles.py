@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harbench.errors import PickleError
+from harbench.errors import PickleError, damage
 
 
 @dataclass(eq=False)
@@ -35,6 +35,11 @@ class Stub:
     """What would have been appended, or the (key, value) pairs that would have been set."""
     memo: list[int] = field(default_factory=list, repr=False)
     """Where the reader remembers it."""
+
+
+_DAMAGE = (
+    ValueError, TypeError, LookupError, OverflowError, AttributeError, struct.error, RecursionError, MemoryError,
+)  # fmt: skip
 
 
 class _RefusedError(Exception):
@@ -54,9 +59,9 @@ def read_pickle(path: Path) -> Any:
         raise PickleError(f"cannot read {path}: {error.strerror}") from None
     except _RefusedError as error:
         raise PickleError(f"{path}: cannot be read as a pickle of plain data: {error}") from None
-    except (ValueError, TypeError, LookupError, OverflowError, AttributeError, struct.error, RecursionError) as error:
+    except _DAMAGE as error:
         raise PickleError(
-            f"{path}: expected a whole pickle file, found damage ({error}); fetch the file again"
+            f"{path}: expected a whole pickle file, found damage ({damage(error)}); fetch the file again"
         ) from None
 
 
@@ -259,7 +264,10 @@ def _array(raw: Any, dtype: Any, shape: Any, order: Any) -> Any:
         for place, value in enumerate(raw):
             array[place] = value
     else:
-        array = np.frombuffer(raw.encode("latin-1") if isinstance(raw, str) else bytes(raw), dtype)
+        raw = raw.encode("latin-1") if isinstance(raw, str) else raw
+        if not isinstance(raw, (bytes, bytearray)):  # of a number numpy and `bytes` would make that many zeros
+            raise TypeError("an array without the bytes of its numbers")
+        array = np.frombuffer(bytes(raw), dtype)
     if min(shape, default=0) < 0:
         raise ValueError(f"an array of the shape {shape}")
     array = array.reshape(shape, order="F" if order == "F" else "C")

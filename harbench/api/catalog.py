@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harbench import places
-from harbench.errors import RecipeError, did_you_mean
+from harbench.errors import DatasetError, RecipeError, did_you_mean
 from harbench.records import DatasetSpec, SplitCheck
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class DatasetStatus:
     media_total: int
     caches: tuple[str, ...]
     """Names of the frame caches under `<home>/<name>/cache`."""
+    problem: str = ""
+    """Why it cannot be used; all else is then empty."""
 
 
 @dataclass(frozen=True)
@@ -56,36 +58,48 @@ class RecipeSummary:
 
 
 def datasets(name: str | None = None, *, home: Path) -> list[DatasetStatus]:
-    """What can be prepared and what is here; one data set, or all."""
-    from harbench.datasets.tables import dataset_names, load_spec, load_split
+    """What can be prepared and what is here; one data set, or all.
 
+    Of all, one that cannot be read says so in `problem`. Raises DatasetError where it is the one asked for.
+    """
+    from harbench.datasets.tables import dataset_names
+
+    if name:
+        return [_status(name, home)]
     found = []
-    for each in [name] if name else dataset_names(home):
-        spec = load_spec(each, home)
-        table = load_split(each, spec.splits[0], home)
-        media = table.media()
-        folder = places.media_folder(home, each)
-        caches = home / each / "cache"
-        found.append(
-            DatasetStatus(
-                name=each,
-                title=spec.title,
-                modality=spec.modality,
-                classes=len(table.classes),
-                samples=len(table.samples),
-                splits=spec.splits,
-                group=spec.group,
-                size=spec.size,
-                licence=spec.licence,
-                homepage=spec.homepage,
-                citation=spec.citation,
-                registration=spec.registration,
-                media_here=sum((folder / path).exists() for path in media) if folder.is_dir() else 0,
-                media_total=len(media),
-                caches=tuple(sorted(path.name for path in caches.iterdir())) if caches.is_dir() else (),
-            )
-        )
+    for each in dataset_names(home):
+        try:
+            found.append(_status(each, home))
+        except DatasetError as error:
+            found.append(DatasetStatus(each, each, "", 0, 0, (), "", "", "", "", "", "", 0, 0, (), str(error)))
     return found
+
+
+def _status(name: str, home: Path) -> DatasetStatus:
+    from harbench.datasets.tables import load_spec, load_split
+
+    spec = load_spec(name, home)
+    table = load_split(name, spec.splits[0], home)
+    media = table.media()
+    folder = places.media_folder(home, name)
+    caches = home / name / "cache"
+    return DatasetStatus(
+        name=name,
+        title=spec.title,
+        modality=spec.modality,
+        classes=len(table.classes),
+        samples=len(table.samples),
+        splits=spec.splits,
+        group=spec.group,
+        size=spec.size,
+        licence=spec.licence,
+        homepage=spec.homepage,
+        citation=spec.citation,
+        registration=spec.registration,
+        media_here=sum((folder / path).exists() for path in media) if folder.is_dir() else 0,
+        media_total=len(media),
+        caches=tuple(sorted(path.name for path in caches.iterdir())) if caches.is_dir() else (),
+    )
 
 
 def splits(name: str, split: str = "all", *, home: Path) -> list[SplitCheck]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from harbench.errors import HarbenchError, RunError
+from harbench.errors import HarbenchError, RecipeError, RunError
 from harbench.files import write_text
 from harbench.records import RunRecord
 
@@ -25,6 +25,8 @@ class CheckReport:
     below: int
     """How many are BELOW; the only state that fails a check."""
     page: Path
+    broken: Mapping[str, str] = field(default_factory=dict)
+    """Folder of a run that cannot be read -> why. It takes no part."""
 
 
 def check(
@@ -41,33 +43,39 @@ def check(
     the one in the run's own recipe.yaml, so it was stated before the run. Runs with overrides or a tag are variants:
     they are checked only where they are named, or where they were selected on test as the target was.
 
+    A run that cannot be read is named in `broken` and stops nothing.
+
     Raises:
-        RunError: a named run or recipe has no finished run.
+        RunError: a named run or recipe has no finished run, or the named run is damaged.
         HarbenchError: there is nothing to check.
     """
-    chosen = _chosen(names, runs)
-    verdicts = tuple(found for group in _groups(chosen, runs) for found in _verdicts(*group, home))
+    chosen, broken = _chosen(names, runs)
+    groups, unread = _groups(chosen, runs)
+    broken |= unread
+    verdicts = tuple(found for group in groups for found in _verdicts(*group, home))
     if not verdicts:
         raise HarbenchError(
             f"there is nothing to check: no finished run under {runs} has a recipe with expect:.\n"
-            "State the published number in the recipe (expect: [{value: 90.0, source: ...}]), then harbench run it"
+            + "".join(f"{folder}: {why}\n" for folder, why in broken.items())
+            + "State the published number in the recipe (expect: [{value: 90.0, source: ...}]), then harbench run it"
         )
-    write_text(output, _markdown(verdicts))
+    write_text(output, _markdown(verdicts, broken))
     if junit is not None:
-        write_text(junit, _junit(verdicts))
-    return CheckReport(verdicts, sum(each.state == "BELOW" for each in verdicts), output)
+        write_text(junit, _junit(verdicts, broken))
+    return CheckReport(verdicts, sum(each.state == "BELOW" for each in verdicts), output, broken)
 
 
-def _chosen(names: Sequence[str], runs: Path) -> list[RunRecord]:
-    """The finished runs that are meant."""
+def _chosen(names: Sequence[str], runs: Path) -> tuple[list[RunRecord], dict[str, str]]:
+    """The finished runs that are meant, and those of the same recipes that cannot be read."""
     from harbench.api.catalog import find_recipe
     from harbench.reporting.runs import load_run, load_runs
 
-    records = load_runs(runs)
+    records, damaged = load_runs(runs)
     plain = [each for each in records if not _variant(each) or each.protocol.selection == "test"]
     if not names:
-        return plain
+        return plain, damaged
     found: list[RunRecord] = []
+    broken: dict[str, str] = {}
     for name in names:
         folder = next((each for each in (Path(name), runs / name) if (each / "recipe.yaml").is_file()), None)
         if folder is not None:
@@ -78,10 +86,12 @@ def _chosen(names: Sequence[str], runs: Path) -> list[RunRecord]:
         else:
             recipe = find_recipe(name).stem
             inside = [each for each in plain if each.recipe == recipe]
-            if not inside:
+            of_it = {folder: why for folder, why in damaged.items() if folder.split("/")[1] == recipe}
+            broken |= of_it
+            if not inside and not of_it:
                 raise RunError(f"{name} has no finished run under {runs}. Make them:  harbench run {name} --seeds 3")
         found += inside
-    return list({each.folder: each for each in found}.values())
+    return list({each.folder: each for each in found}.values()), broken
 
 
 def _variant(record: RunRecord) -> bool:
@@ -89,28 +99,33 @@ def _variant(record: RunRecord) -> bool:
     return "+" in record.folder.split("/")[1]
 
 
-def _groups(records: Sequence[RunRecord], runs: Path) -> list[tuple[tuple[ExpectConfig, ...], list[RunRecord]]]:
-    """Runs of one recipe on one data set that state the same expectation, with it."""
+def _groups(
+    records: Sequence[RunRecord], runs: Path
+) -> tuple[list[tuple[tuple[ExpectConfig, ...], list[RunRecord]]], dict[str, str]]:
+    """Runs of one recipe on one data set that state the same expectation, with it; and those whose recipe is damaged."""
     groups: dict[tuple[str, str, tuple[ExpectConfig, ...]], list[RunRecord]] = {}
+    broken = {}
     for record in records:
-        expected = _expected(runs / record.folder)
+        try:
+            expected = _expected(runs / record.folder)
+        except RunError as error:
+            broken[record.folder] = str(error)
+            continue
         if expected:
             groups.setdefault((record.dataset, record.recipe, expected), []).append(record)
-    return [(key[2], group) for key, group in groups.items()]
+    return [(key[2], group) for key, group in groups.items()], broken
 
 
 def _expected(folder: Path) -> tuple[ExpectConfig, ...]:
     """What the recipe of a finished run expects."""
-    import yaml
     from pydantic import ValidationError
 
-    from harbench.recipe import ExpectConfig
+    from harbench.recipe import ExpectConfig, load_document
 
     path = folder / "recipe.yaml"
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return tuple(ExpectConfig.model_validate(each) for each in raw.get("expect") or ())
-    except (OSError, yaml.YAMLError, ValidationError, AttributeError, TypeError) as error:
+        return tuple(ExpectConfig.model_validate(each) for each in load_document(path).get("expect") or ())
+    except (RecipeError, ValidationError, TypeError) as error:
         raise RunError(f"{path} cannot be read as a recipe: {error}\nRepeat the run with --force.") from None
 
 
@@ -150,10 +165,11 @@ def verdict_lines(found: Verdict) -> list[str]:
 def check_text(report: CheckReport) -> str:
     """The report for people."""
     lines = [line for found in report.verdicts for line in verdict_lines(found)]
+    lines += [f"damaged        {folder}: {why}".replace("\n", "\n  ") for folder, why in report.broken.items()]
     return "\n".join([*lines, f"Written to {report.page}"])
 
 
-def _markdown(verdicts: Sequence[Verdict]) -> str:
+def _markdown(verdicts: Sequence[Verdict], broken: Mapping[str, str]) -> str:
     """`reproduction.md`: a table of the verdicts, then each in words."""
     from harbench.reporting.verdicts import sentence
 
@@ -169,11 +185,12 @@ def _markdown(verdicts: Sequence[Verdict]) -> str:
         details.append(
             f"- **{each.name}: {each.state}.** {sentence(each)}. Target: {each.target.source}.{beside}{notes}"
         )
+    details += [f"- **{folder}: damaged.** {' '.join(why.split())}" for folder, why in broken.items()]
     return "\n".join(["# Reproduction", "", *rows, "", *details]) + "\n"
 
 
-def _junit(verdicts: Sequence[Verdict]) -> str:
-    """The verdicts as a JUnit suite: BELOW fails, what could not be decided is skipped."""
+def _junit(verdicts: Sequence[Verdict], broken: Mapping[str, str]) -> str:
+    """The verdicts as a JUnit suite: BELOW fails, what could not be decided is skipped, a damaged run is an error."""
     from harbench.reporting.verdicts import sentence
 
     states = [each.state for each in verdicts]
@@ -181,7 +198,8 @@ def _junit(verdicts: Sequence[Verdict]) -> str:
     suite = ElementTree.Element(
         "testsuite",
         name="harbench check",
-        tests=str(len(states)),
+        tests=str(len(states) + len(broken)),
+        errors=str(len(broken)),
         failures=str(states.count("BELOW")),
         skipped=str(skipped),
     )
@@ -191,4 +209,7 @@ def _junit(verdicts: Sequence[Verdict]) -> str:
             ElementTree.SubElement(case, "failure", message=sentence(each))
         elif each.state != "REPRODUCED":
             ElementTree.SubElement(case, "skipped", message=f"{each.state}: {sentence(each)}")
+    for folder, why in broken.items():
+        case = ElementTree.SubElement(suite, "testcase", classname=folder.split("/")[0], name=folder)
+        ElementTree.SubElement(case, "error", message=why)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,8 @@ class ComparisonReport:
     page: Path | None
     """Where the flipped samples stand with their pictures."""
     caveat: str = CAVEAT
+    broken: Mapping[str, str] = field(default_factory=dict)
+    """Folder of a run that cannot be read -> why; the others are compared."""
 
 
 def compare(a: Path, others: Sequence[Path], *, home: Path, runs: Path, output: Path | None = None) -> ComparisonReport:
@@ -38,7 +40,7 @@ def compare(a: Path, others: Sequence[Path], *, home: Path, runs: Path, output: 
     file that shows the flipped samples, with pictures of those whose media are in a cache under `home`.
 
     Raises:
-        RunError: a run is not finished, or split, classes or test samples are not the same.
+        RunError: `a` or all of `others` are not finished or damaged, or split, classes or test samples are not the same.
         DatasetError: the data set is not known under `home`, so its groups are not either.
     """
     from harbench.datasets.tables import load_split
@@ -48,7 +50,7 @@ def compare(a: Path, others: Sequence[Path], *, home: Path, runs: Path, output: 
     first, first_scores, classes = _load(a, runs)
     group_of = {sample.sample_id: sample.group for sample in load_split(first.dataset, first.split, home).samples}
     groups = [group_of.get(name, "") for name in first_scores.ids]
-    loaded = [_load(other, runs) for other in others]
+    others, loaded, broken = _load_each(others, runs)
     for other, (record, scores, keys) in zip(others, loaded, strict=True):
         _refuse_different(a, other, (first, first_scores, classes), (record, scores, keys))
     mine = right(first_scores, first.protocol.averaging)
@@ -58,7 +60,8 @@ def compare(a: Path, others: Sequence[Path], *, home: Path, runs: Path, output: 
         )
         for record, scores, _ in loaded
     )
-    report = ComparisonReport(str(a), tuple(map(str, others)), found, holm([each.p for each in found]), output)
+    adjusted = holm([each.p for each in found])
+    report = ComparisonReport(str(a), tuple(map(str, others)), found, adjusted, output, broken=broken)
     if output is not None:
         write_text(
             output, _page(report, [(first, first_scores), *((run, scores) for run, scores, _ in loaded)], classes, home)
@@ -100,6 +103,21 @@ def _said(record: RunRecord, predictions: Predictions, classes: Sequence[str]) -
         name: classes[int(row.argmax())] if np.isfinite(row).all() else ""
         for name, row in zip(predictions.ids, scores, strict=True)
     }
+
+
+def _load_each(
+    folders: Sequence[Path], runs: Path
+) -> tuple[list[Path], list[tuple[RunRecord, Predictions, tuple[str, ...]]], dict[str, str]]:
+    """The folders that can be read, what is in them, and why the others cannot. Raises RunError where none can."""
+    loaded, broken = {}, {}
+    for folder in folders:
+        try:
+            loaded[folder] = _load(folder, runs)
+        except RunError as error:
+            broken[str(folder)] = str(error)
+    if not loaded:
+        raise RunError("\n".join(broken.values()))
+    return list(loaded), list(loaded.values()), broken
 
 
 def _load(folder: Path, runs: Path) -> tuple[RunRecord, Predictions, tuple[str, ...]]:
@@ -147,6 +165,7 @@ def comparison_text(report: ComparisonReport, limit: int = 10) -> str:
             lines += [f"    {name}" for name in ids[:limit]]
             if len(ids) > limit:
                 lines.append(f"    ... and {len(ids) - limit} more (--json has all)")
+    lines += [f"damaged  {folder}: {why}".replace("\n", "\n  ") for folder, why in report.broken.items()]
     if report.page is not None:
         lines.append(f"Flipped samples with pictures:  {report.page}")
     return "\n".join([*lines, report.caveat])

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harbench.api.folders import check_model_file
+from harbench.api.folders import check_model_file, seen_in_test
 from harbench.api.inputs import Inputs, open_inputs
-from harbench.api.processes import choose_device
+from harbench.api.processes import alone, choose_device
 from harbench.errors import RunError
 from harbench.files import write_text
 from harbench.records import RunRecord, Track, silent
@@ -37,6 +37,10 @@ class Evaluation:
     metrics: dict[str, float | None]
     first: dict[str, float | None]
     """The run's own number: its first evaluation."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Test sample without a score -> why; it counts as wrong."""
+    partial: str = ""
+    """Why the run is not ranked."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,12 @@ def open_run(folder: Path, *, home: Path, runs: Path, views: Mapping[str, object
     """Open the finished run in `folder` (also relative to `runs`), with `views` in place of those of its recipe.
 
     Raises:
-        RunError: there is no finished run, or its weights are for other classes.
+        RunError: there is no finished run, its weights are not those that it wrote or are for other classes, or they have
+            seen the test samples.
     """
     from harbench.models.build import build_model
     from harbench.recipe import load_resolved
-    from harbench.reporting.runs import load_run
+    from harbench.reporting.runs import WEIGHTS, checked_file, load_run
     from harbench.training.checkpoint import load_model_weights
 
     folder = folder if (folder / "run.json").exists() else runs / folder
@@ -73,15 +78,37 @@ def open_run(folder: Path, *, home: Path, runs: Path, views: Mapping[str, object
     check_model_file(recipe, folder)
     inputs = open_inputs(recipe, record.seed, home=home, ok_missing=record.samples["test"])
     _check_samples(folder, inputs)
-    state, metadata = load_model_weights(folder / "model.safetensors")
     classes = [label.key for label in inputs.table.classes]
-    if json.loads(metadata["classes"]) != classes:
-        raise RunError(
-            f"{folder}/model.safetensors has other classes, or in another order, than {record.dataset} has now"
-        )
-    model = build_model(recipe.model.untrained(), len(classes))
-    model.load_state_dict(state)
+    try:
+        state, metadata = load_model_weights(checked_file(folder, WEIGHTS))
+        if json.loads(metadata.get("classes", "[]")) != classes:
+            raise RunError(f"{folder}/{WEIGHTS} has other classes, or in another order, than {record.dataset} has now")
+        with alone():
+            model = build_model(recipe.model.untrained(), len(classes))
+        model.load_state_dict(state)
+    except (RuntimeError, ValueError) as error:  # tensors of another shape; metadata that is no JSON
+        raise RunError(f"{folder}/{WEIGHTS} does not fit the model of recipe.yaml beside it: {error}") from None
+    _refuse_seen(folder, record, inputs, metadata)
     return OpenRun(folder, record, recipe, inputs, model)
+
+
+def _refuse_seen(folder: Path, record: RunRecord, inputs: Inputs, metadata: Mapping[str, str]) -> None:
+    """RunError where the weights were trained on test samples, but for a run that says so itself and is never ranked."""
+    from harbench.reporting.runs import WEIGHTS
+    from harbench.training.checkpoint import samples_of
+
+    path, source = folder / WEIGHTS, f"{record.dataset} {record.split}"
+    seen = samples_of(path, metadata)
+    if seen is None and metadata.get("trained_on", source) == source:
+        log.info("%s was made by an older harbench and does not name its training samples", path)
+        return
+    count, test = seen_in_test(inputs, seen.ids if seen else ()), len(inputs.test.ids)
+    if seen is None or count > record.samples.get("seen", 0):
+        found = f"{count} of the {test} test samples of {source}" if seen else "other samples"
+        raise RunError(
+            f"{path} was trained on {found}: it is of {metadata.get('trained_on', 'another training')}, and {folder} is "
+            "not. Put the run's own weights back, or repeat it with --force"
+        )
 
 
 def _check_samples(folder: Path, inputs: Inputs) -> None:
@@ -143,6 +170,8 @@ def evaluate(
         average=views.average,
         metrics=dict(metrics.values),
         first=dict(record.metrics),
+        failed=dict(predictions.failed),
+        partial=record.partial,
     )
     write_text(folder / "evaluations" / f"{number}.json", json.dumps(asdict(result), indent=2))
     return result
@@ -160,4 +189,9 @@ def evaluation_text(result: Evaluation) -> str:
             lines.append(
                 f"  {name:10} {value:6.2f}" + (f"   (the run's number: {first:.2f})" if first is not None else "")
             )
+    if result.failed:
+        sample, why = next(iter(result.failed.items()))
+        lines.append(f"  {len(result.failed)} test samples have no score and count as wrong, first {sample}: {why}")
+    if result.partial:
+        lines.append(f"  partial, never ranked: {result.partial}")
     return "\n".join(lines)

@@ -42,6 +42,8 @@ class Explanation:
     groups: int
     findings: tuple[Finding, ...]
     """Suggestions first, then by gain."""
+    failed: tuple[str, ...] = ()
+    """Samples that the run scored and that cannot be read now; they count as wrong in what was tried."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ def explain(folder: Path, *, home: Path, runs: Path, device: str = "auto", track
             f"{len(stored.ids)}, or in another order; repeat the run with --force"
         )
 
+    unread: dict[str, None] = {}
+
     def outcome(samples: Sequence[Sample], reading: Reading) -> Outcome:
         scored = predict(
             opened.model,
@@ -88,6 +92,7 @@ def explain(folder: Path, *, home: Path, runs: Path, device: str = "auto", track
             workers=recipe.train.workers,
             track=track,
         )
+        unread.update(dict.fromkeys(name for name in scored.failed if name not in stored.failed))
         # What the run could not score stays missing: one cause at a time.
         return _outcome(_hits(scored, recipe.eval.average), samples, without=stored.failed)
 
@@ -99,7 +104,7 @@ def explain(folder: Path, *, home: Path, runs: Path, device: str = "auto", track
         words = f"data.split: {split} (its test samples of groups that training did not touch)"
         as_run = Reading("split", words, recipe.input, recipe.eval, _normalizing(recipe.input))
         trials.append(Trial("split", words, own, outcome(samples, as_run)))
-    return _explanation(str(opened.folder), inputs.table, own, trials)
+    return replace(_explanation(str(opened.folder), inputs.table, own, trials), failed=tuple(unread))
 
 
 def _readings(recipe: Recipe, unit: str) -> Iterator[Reading]:
@@ -298,6 +303,10 @@ def explanation_text(result: Explanation) -> str:
         fewer = f", {each.samples} samples" if each.samples != result.samples else ""
         lines.append(
             f"  {mark} {each.gain:+7.2f}  {each.noise:6.2f}  {each.top1:7.2f}  {each.cause}: {each.change}{fewer}"
+        )
+    if result.failed:
+        lines.append(
+            f"  {len(result.failed)} samples could not be read and count as wrong here, first {result.failed[0]}"
         )
     first = [each for each in result.findings if each.tied]
     if first:

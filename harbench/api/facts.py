@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from harbench import __version__
+from harbench.api.folders import seen_in_test
 from harbench.api.inputs import Inputs
 from harbench.errors import RecipeError
 from harbench.records import (
@@ -178,6 +179,7 @@ def model_metadata(inputs: Inputs) -> dict[str, str]:
         "trained_on": f"{inputs.table.dataset} {inputs.table.split}",
         "train_samples": str(len(inputs.trained_on)),
         "train_sha256": training_hash(inputs),
+        "train_ids": inputs.seen.packed,
     }
 
 
@@ -214,6 +216,7 @@ def make_record(
     recipe, key, protocol = inputs.recipe, key_of(inputs), protocol_of(inputs)
     groups = [sample.group for sample in inputs.table.subset("test")]
     intervals, method = intervals_of(predictions, recipe.eval.average, groups)
+    seen = seen_in_test(inputs, inputs.seen.ids)
     milliseconds, where = latency(model, *input_shapes(recipe, inputs.spec))
     return RunRecord(
         folder=folder,
@@ -234,6 +237,7 @@ def make_record(
             "val": len(inputs.table.subset("val")),
             "test": metrics.samples,
             "scored": metrics.scored,
+            **({"seen": seen} if seen else {}),
         },
         partial=inputs.partial,
         exact=exact,

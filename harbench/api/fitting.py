@@ -7,13 +7,12 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harbench.api.facts import view_gflops
-from harbench.api.folders import already_seen, keep_model_file, log_file, write_train_ids
+from harbench.api.folders import keep_model_file, log_file, with_seen, write_train_ids
 from harbench.api.inputs import Inputs, from_runs, obstacles, open_inputs
 from harbench.api.processes import environment, follows
 from harbench.errors import HarbenchWarning, RunError
@@ -43,16 +42,14 @@ def opened(
     in_the_way = obstacles(recipe, home=home, ok_missing=ok_missing)
     if in_the_way:
         raise RunError("\n\n".join(in_the_way))
-    inputs = open_inputs(recipe, seed, home=home, ok_missing=ok_missing)
-    if seen := already_seen(inputs):
-        inputs = replace(inputs, partial="; ".join(filter(None, (inputs.partial, seen))))
+    inputs, seen = with_seen(open_inputs(recipe, seed, home=home, ok_missing=ok_missing))
     if follows():
         yield inputs
         return
     write_text(folder / "recipe.yaml", dump_recipe(written))
     keep_model_file(recipe, folder)
     write_text(folder / "environment.json", json.dumps(environment(device), indent=2))
-    write_train_ids(folder / "train_ids.txt.gz", inputs)
+    write_train_ids(folder, inputs.seen)
     with log_file(folder / "log.txt"):
         log.info("%s", folder)
         if seen:

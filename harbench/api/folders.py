@@ -7,19 +7,23 @@ import hashlib
 import logging
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harbench.api.inputs import Inputs
 from harbench.api.processes import follows
-from harbench.errors import RunError
+from harbench.errors import RecipeError, RunError
 from harbench.files import locked, replacing, write_text
 
 if TYPE_CHECKING:
-    from harbench.recipe import Fusion, Recipe
+    from harbench.recipe import Fusion, ModelConfig, Recipe
+    from harbench.training.checkpoint import Seen
 
+log = logging.getLogger(__name__)
 MODEL_FILE = "model.py"
 _TAG = re.compile(r"[A-Za-z0-9_.+-]+")
 
@@ -74,10 +78,9 @@ def log_file(path: Path) -> Iterator[None]:
 
 def _same_recipe(recipe: Recipe | Fusion, folder: Path, force: bool) -> None:
     """A folder whose recipe differs is never resumed; `force` empties it first."""
-    import yaml
     from pydantic import ValidationError
 
-    from harbench.recipe import differing_keys
+    from harbench.recipe import differing_keys, load_document
 
     if force and folder.exists():
         for entry in folder.iterdir():
@@ -88,7 +91,12 @@ def _same_recipe(recipe: Recipe | Fusion, folder: Path, force: bool) -> None:
     if not any((folder / trained).exists() for trained in ("state.pt", "run.json", "choose")):
         return  # nothing was trained
     check_model_file(recipe, folder)
-    old = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    try:
+        old = load_document(folder / "recipe.yaml")
+    except RecipeError as error:
+        raise RunError(
+            f"{error}\nSo what made {folder} is not known; repeat it from the beginning with --force"
+        ) from None
     with suppress(ValidationError):  # an older harbench wrote fewer keys: their defaults are what they meant
         old = type(recipe).model_validate(old).model_dump(mode="json")
     new = recipe.model_dump(mode="json")
@@ -129,35 +137,73 @@ def _model_file(recipe: Recipe) -> Path | None:
     return Path(place) if function and place.endswith(".py") else None
 
 
-def write_train_ids(path: Path, inputs: Inputs) -> None:
-    """The samples that the weights have seen, here or before, so that scoring them later can be refused.
+# ------------------------------------------------------------------------------------------- what weights have seen
+def seen_before(config: ModelConfig) -> Seen:
+    """What the weights that a recipe starts from have seen; nothing is said of weights from elsewhere."""
+    from harbench.models.hubs import is_published
+    from harbench.models.weight_files import read_metadata
+    from harbench.reporting.runs import WEIGHTS
+    from harbench.training.checkpoint import Seen, samples_of
 
-    One `<dataset>/<sample id>` a line, sorted.
+    if config.init_from is not None:
+        folder = Path(config.init_from).expanduser()
+        path, told = folder / WEIGHTS, run_seen(folder)
+    elif config.weights is not None and not is_published(config.weights):
+        path, told = Path(config.weights).expanduser(), Seen(frozenset())
+    else:
+        return Seen(frozenset())
+    own = samples_of(path, read_metadata(path)) or Seen(frozenset())  # whatever the folder says of them
+    return Seen(told.ids | own.ids, told.unknown or own.unknown)
+
+
+def run_seen(folder: Path) -> Seen:
+    """What the weights of a finished run have seen; *unknown* where its list is missing, empty or damaged."""
+    from harbench.training.checkpoint import Seen
+
+    try:
+        return Seen.of(read_train_ids(folder), folder)
+    except RunError as error:
+        log.warning("%s", error)
+        return Seen(frozenset(), f"the training samples of {folder} are not known")
+
+
+def write_train_ids(folder: Path, seen: Seen) -> None:
+    """train_ids.txt.gz, so that scoring these samples later can be refused."""
+    from harbench.reporting.runs import TRAIN_IDS
+
+    with replacing(folder / TRAIN_IDS, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
+        packed.writelines(f"{line}\n".encode() for line in seen.lines)
+
+
+def seen_in_test(inputs: Inputs, ids: Collection[str]) -> int:
+    """How many of the test samples are among `ids`."""
+    return sum(f"{inputs.table.dataset}/{sample.sample_id}" in ids for sample in inputs.table.subset("test"))
+
+
+def with_seen(inputs: Inputs) -> tuple[Inputs, str]:
+    """The inputs with what the weights that the recipe starts from have seen, and that test samples are, or may be,
+    among that: why the run is then partial.
     """
-    from harbench.models.weights import inherited_ids
+    from harbench.training.checkpoint import Seen
 
-    seen = {*inputs.trained_on, *inherited_ids(inputs.recipe.model)}
-    with replacing(path, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
-        packed.writelines(f"{name}\n".encode() for name in sorted(seen))
-
-
-def already_seen(inputs: Inputs) -> str:
-    """That test samples were trained on before, by the run of `model.init_from` or one before it; empty if none were."""
-    from harbench.models.weights import inherited_ids
-
-    parent, seen = inputs.recipe.model.init_from, set(inherited_ids(inputs.recipe.model))
-    test = inputs.table.subset("test")
-    known = sum(f"{inputs.table.dataset}/{sample.sample_id}" in seen for sample in test)
-    return f"{known} of {len(test)} test samples were in the training data of {parent}" if known else ""
+    config, test = inputs.recipe.model, inputs.table.subset("test")
+    before = seen_before(config)
+    count = seen_in_test(inputs, before.ids)
+    known = f"{count} of {len(test)} test samples were in the training data of {config.init_from or config.weights}"
+    words = "; ".join([known] * bool(count) + [before.unknown] * bool(before.unknown))
+    partial = "; ".join(filter(None, (inputs.partial, words)))
+    return replace(inputs, seen=Seen(before.ids | inputs.seen.ids, before.unknown), partial=partial), words
 
 
 def read_train_ids(folder: Path) -> list[str]:
-    """What the weights of a run have seen, one `<dataset>/<sample id>` a line.
+    """The lines of a finished run's train_ids.txt.gz. Raises RunError when it is missing, empty or damaged."""
+    from harbench.reporting.runs import TRAIN_IDS, checked_file
 
-    Raises RunError when the file is missing or damaged.
-    """
     try:
-        with gzip.open(folder / "train_ids.txt.gz", "rt", encoding="utf-8") as lines:
-            return lines.read().splitlines()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise RunError(f"{folder}/train_ids.txt.gz cannot be read ({error}); repeat that run with --force") from None
+        with gzip.open(checked_file(folder, TRAIN_IDS), "rt", encoding="utf-8") as lines:
+            found = lines.read().splitlines()
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise RunError(f"{folder}/{TRAIN_IDS} cannot be read ({error}); repeat that run with --force") from None
+    if not found:
+        raise RunError(f"{folder}/{TRAIN_IDS} is empty, so what was trained on is not known; repeat it with --force")
+    return found

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harbench import __version__
-from harbench.api.folders import log_file, read_train_ids
+from harbench.api.folders import log_file, run_seen, write_train_ids
 from harbench.api.processes import environment, follows
 from harbench.errors import RunError, did_you_mean
-from harbench.files import replacing, write_text
+from harbench.files import write_text
 from harbench.records import ClassLabel, Comparability, Metrics, Predictions, ProtocolFacts, RunRecord, RunReport
 
 if TYPE_CHECKING:
@@ -51,22 +50,23 @@ def fuse_runs(fusion: Fusion, folder: Path, seed: int, *, home: Path, runs: Path
     from harbench.evaluation.metrics import score
     from harbench.recipe import dump_recipe
     from harbench.reporting.runs import save_run
+    from harbench.training.checkpoint import Seen
 
     parts = _opened(fusion, seed, runs)
     _check_alike(parts)
     predictions = fuse_scores([each.predictions for each in parts], [each.weight for each in parts], fusion.level)
     labels, groups = _facts_of(parts[0], home)
     metrics = score(predictions, labels, average="prob")
-    seen = sorted({line for each in parts for line in read_train_ids(each.folder)})
-    record = _record(fusion, parts, metrics, predictions, groups, len(seen), folder, seed, runs)
+    told = [run_seen(each.folder) for each in parts]
+    seen = Seen(
+        frozenset().union(*(each.ids for each in told)), "; ".join(filter(None, (each.unknown for each in told)))
+    )
+    record = _record(fusion, parts, metrics, predictions, groups, len(seen.ids), folder, seed, runs)
+    record = replace(record, partial=_joined([record.partial, seen.unknown], "; "))
     if not follows():
         write_text(folder / "recipe.yaml", dump_recipe(fusion))
         write_text(folder / "environment.json", json.dumps(environment(torch.device("cpu")), indent=2))
-        with (
-            replacing(folder / "train_ids.txt.gz", "wb") as raw,
-            gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
-        ):
-            packed.writelines(f"{name}\n".encode() for name in seen)
+        write_train_ids(folder, seen)
         with log_file(folder / "log.txt"):
             log.info(
                 "%s fuses %s", folder, ", ".join(f"{name} x {weight:g}" for name, weight in record.members.items())

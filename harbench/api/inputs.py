@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harbench.errors import CacheError, DatasetError, MediaError, WeightsError
+from harbench.errors import CacheError, DatasetError, MediaError, RunError, WeightsError
 from harbench.records import DatasetSpec, FrameCache, Sample, SplitTable, Subset
 
 if TYPE_CHECKING:
     from harbench.frames.clips import ClipDataset
     from harbench.recipe import CacheConfig, EvalConfig, InputConfig, Recipe, TrainSubset
+    from harbench.training.checkpoint import Seen
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ class Inputs:
     cache: FrameCache
     trained_on: tuple[str, ...]
     """`<dataset>/<sample id>` of every sample that the weights will have seen."""
+    seen: Seen
+    """These, and what the run that the recipe starts from has seen (`folders.with_seen`)."""
     train: ClipDataset
     val: ClipDataset | None
     """What is scored during training: val with one clip a sample where some is held out, test for a recipe that selects
@@ -126,6 +129,7 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
     from harbench.frames.clips import ClipDataset
     from harbench.ingest.boxes import load_boxes
     from harbench.recipe import CacheConfig
+    from harbench.training.checkpoint import Seen
 
     spec = load_spec(recipe.data.dataset, home)
     official = len(load_split(recipe.data.dataset, recipe.data.split, home).classes)
@@ -156,13 +160,15 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
         raise CacheError(
             f"no training sample of {table.dataset} {table.split} is in the cache. Run {prepare_line(recipe)}"
         )
+    trained_on = tuple(f"{table.dataset}/{sample.sample_id}" for sample in seen)
     return Inputs(
         recipe=recipe,
         spec=spec,
         table=table,
         official_classes=official,
         cache=cache,
-        trained_on=tuple(f"{table.dataset}/{sample.sample_id}" for sample in seen),
+        trained_on=trained_on,
+        seen=Seen(frozenset(trained_on)),
         train=clips(train_rows, None),
         val=test if recipe.train.selection == "test" else val,
         all_train=clips(seen, None) if recipe.train.refit else None,
@@ -265,15 +271,23 @@ def from_runs(recipe: Recipe, runs: Path) -> Recipe:
 
 def obstacles(recipe: Recipe, *, home: Path, ok_missing: int = 0) -> list[str]:
     """Everything that keeps a run from starting: data and weights, each one message with the way out."""
-    from harbench.models.weights import check_weights
-
     found = []
     for attempt in (
         lambda: open_inputs(recipe, 0, home=home, ok_missing=ok_missing),
-        lambda: check_weights(recipe.model),
+        lambda: _check_weights(recipe),
     ):
         try:
             attempt()
-        except (CacheError, MediaError, WeightsError) as error:
+        except (CacheError, MediaError, RunError, WeightsError) as error:
             found.append(str(error))
     return found
+
+
+def _check_weights(recipe: Recipe) -> None:
+    """Raise what keeps the weights that a recipe starts from from being had, or from being those of the run it names."""
+    from harbench.models.weights import check_weights
+    from harbench.reporting.runs import WEIGHTS, checked_file
+
+    check_weights(recipe.model)
+    if recipe.model.init_from is not None:
+        checked_file(Path(recipe.model.init_from).expanduser(), WEIGHTS)

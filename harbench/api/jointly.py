@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harbench.errors import RunError
 from harbench.records import JointInterval, RunRecord
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+log = logging.getLogger(__name__)
 METRIC = "top1"
 
 
@@ -36,11 +39,16 @@ def join_splits(folder: Path, *, home: Path) -> None:
             or not all((each / RECORD).exists() for each in members.values())
         ):
             continue
-        records = {split: load_run(member) for split, member in members.items()}
-        finished = {split: each.finished for split, each in records.items()}
-        made = load_joint(recipe / name / f"{seed}.json")
-        if made is None or made[0] != finished:
+        try:
+            records = {split: load_run(member) for split, member in members.items()}
+            finished = {split: each.finished for split, each in records.items()}
+            made = load_joint(recipe / name / f"{seed}.json")
+            if made is not None and made[0] == finished:
+                continue
             parts = [_hits_by_group(records[split], member, home) for split, member in members.items()]
+        except RunError as error:  # of another split: this run is whole
+            log.warning("%s has no interval: %s", name, error)
+        else:
             low, high, method = joint_interval([(hits, groups) for hits, groups, _ in parts])
             if not all(known for _, _, known in parts):
                 method += "; no groups are known, so samples count as independent"

@@ -55,6 +55,8 @@ class Probe:
     altered: tuple[Altered, ...]
     left_out: tuple[str, ...]
     """What could not be altered, and why."""
+    failed: tuple[str, ...] = ()
+    """Test samples without a score; they count as wrong."""
 
 
 def probe(
@@ -126,6 +128,7 @@ def _probe(folder: Path, home: Path, runs: Path, device: str, track: Track) -> P
         recall={key: values["recall"] for key, values in metrics.per_class.items()},
         altered=tuple(altered),
         left_out=left_out,
+        failed=tuple(own.failed),
     )
     write_text(opened.folder / "probe.json", json.dumps(asdict(result), indent=2))
     return result
@@ -220,6 +223,8 @@ def _told(result: Probe) -> list[str]:
         lines += _of_time(result, by_name)
     if NO_PERSON in by_name:
         lines += _of_scene(result, by_name[NO_PERSON], by_name[NO_BACKGROUND])
+    if result.failed:
+        lines.append(f"  {len(result.failed)} test samples have no score and count as wrong, first {result.failed[0]}")
     return lines + [f"  left out: {reason}" for reason in result.left_out]
 
 

@@ -62,15 +62,35 @@ def launch(devices: int, arguments: Sequence[str]) -> int:
     return 0
 
 
+_AT_WORK = threading.RLock()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within the block no other thread of this process trains or builds a model: the random state, and the switches that
+    make torch deterministic, belong to the whole process. Raises RunError where another thread is at it.
+    """
+    if not _AT_WORK.acquire(blocking=False):
+        raise RunError(
+            "another thread of this process is training or building a model. Both would draw from one random state, and "
+            "end with other weights than alone. Wait for it, or give each a process: harbench run RECIPE... --workers 2"
+        )
+    try:
+        yield
+    finally:
+        _AT_WORK.release()
+
+
 @contextmanager
 def joined(device: str) -> Iterator[None]:
-    """Within the block the processes that `torchrun` started work together; alone there is nothing to do.
+    """Within the block the processes that `torchrun` started work together, and no other thread of this one trains.
 
     Gloo on CPUs, NCCL on GPUs. Log lines come from rank 0 only, and Ctrl-C and SIGTERM are rank 0's: the others end with it. Of an
     error only the first rank that has it tells; the others raise FollowerError.
     """
     if not launched():
-        yield
+        with alone():
+            yield
         return
     import torch
     import torch.distributed as dist

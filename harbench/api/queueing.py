@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harbench.api.folders import held
 from harbench.api.fusing import check_current
-from harbench.api.running import Planned, every_run, summary
+from harbench.api.running import Planned, damaged, every_run, summary, without_number
 from harbench.errors import RunError
 from harbench.records import RunReport, Track, silent
 
@@ -68,7 +68,7 @@ def queue(
     job = partial(_job, home=home, runs=runs, options=options)
     if slurm:
         reports |= _submitted(trainings, list(map(job, trainings)), runs, slurm, workers)
-        reports |= {each.folder: _without_number(each, "not submitted: first its runs, then this") for each in fusions}
+        reports |= {each.folder: without_number(each, "not submitted: first its runs, then this") for each in fusions}
     else:
         for stage in (trainings, fusions):  # what fuses runs comes after them
             reports |= _worked_off(stage, list(map(job, stage)), workers, devices, device, track)
@@ -88,10 +88,12 @@ def _job(each: Planned, *, home: Path, runs: Path, options: Sequence[str]) -> Jo
 def _finished(each: Planned, runs: Path) -> RunReport:
     from harbench.reporting.runs import load_run
 
+    if damage := damaged(each):
+        return damage
     with held(each.recipe, each.folder, force=False):
         record = load_run(each.folder)
         check_current(record, runs)
-        return summary(record, str(each.folder), "already finished", 0)
+        return summary(record, str(each.folder), "already finished")
 
 
 def _worked_off(
@@ -109,12 +111,11 @@ def _worked_off(
             each, trouble = by_name[outcome.job.name], outcome.trouble
             if trouble:
                 log.error("%s failed: %s", outcome.job.name, trouble)
-                reports[each.folder] = _without_number(each, "failed", trouble)
+                reports[each.folder] = without_number(each, "failed", trouble)
             else:
                 log.info("%s: finished after %.0f s", outcome.job.name, outcome.seconds)
                 record = load_run(each.folder)
-                missing = record.samples["test"] - record.samples["scored"]
-                reports[each.folder] = summary(record, str(each.folder), "finished", missing)
+                reports[each.folder] = summary(record, str(each.folder), "finished")
     return reports
 
 
@@ -129,7 +130,7 @@ def _submitted(
     states = [
         f"submitted as job {each.job_id}, its log is {job.log}" for each, job in zip(submitted, jobs, strict=True)
     ]
-    return {each.folder: _without_number(each, state) for each, state in zip(planned, states, strict=True)}
+    return {each.folder: without_number(each, state) for each, state in zip(planned, states, strict=True)}
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -139,15 +140,3 @@ def _setting(text: str) -> tuple[str, Any]:
     if not key or not value:
         raise RunError(f"--slurm {text}: expected key=value, e.g. partition=gpu or timeout_min=720")
     return key, yaml.safe_load(value)
-
-
-def _without_number(each: Planned, state: str, error: str = "") -> RunReport:
-    return RunReport(
-        folder=str(each.folder),
-        recipe=each.recipe.name,
-        dataset=each.recipe.data.dataset,
-        split=each.recipe.data.split,
-        seed=each.seed,
-        state=state,
-        error=error,
-    )

@@ -17,6 +17,7 @@ from harbench.api.folders import held, run_folder
 from harbench.api.inputs import Inputs
 from harbench.api.jointly import join_splits
 from harbench.api.processes import choose_device, follows, joined
+from harbench.errors import RunError
 from harbench.records import RunRecord, RunReport, Track, silent
 
 if TYPE_CHECKING:
@@ -75,6 +76,9 @@ def run(
             return [plan(each.recipe, each.folder, each.seed, home=home, runs=runs) for each in planned]
         done = []
         for each in planned:
+            if len(planned) > 1 and not force and (damage := damaged(each)):
+                done.append(damage)
+                continue
             done.append(_one_run(each.recipe, each.folder, each.seed, home, runs, device, force, ok_missing, track))
             if not follows():
                 join_splits(each.folder, home=home)
@@ -123,10 +127,10 @@ def _one_run(
             log.info("%s is finished; --force repeats it", folder)
             record = load_run(folder)
             check_current(record, runs)
-            return summary(record, str(folder), "already finished", 0)
+            return summary(record, str(folder), "already finished")
         if isinstance(recipe, Fusion):
             record = fuse_runs(recipe, folder, seed, home=home, runs=runs)
-            return summary(record, str(folder), "finished", record.samples["test"] - record.samples["scored"])
+            return summary(record, str(folder), "finished")
         where = choose_device(device)
         with opened(recipe, folder, seed, where, home=home, runs=runs, ok_missing=ok_missing) as inputs:
             return _train_and_evaluate(inputs, folder, seed, runs, where, track)
@@ -161,11 +165,36 @@ def _train_and_evaluate(
     record = make_record(inputs, model, predictions, metrics, name, seed, seconds, exact)
     if not follows():
         save_run(folder, record, predictions, inputs.table.classes, metrics)
-    return summary(record, str(folder), "finished", len(predictions.failed))
+    return summary(record, str(folder), "finished")
 
 
-def summary(record: RunRecord, folder: str, state: str, failed: int) -> RunReport:
-    """What is said of a finished run; `failed` test samples have no score."""
+def damaged(each: Planned) -> RunReport | None:
+    """What is said of a finished run among others whose record cannot be read; None where there is nothing to say."""
+    from harbench.reporting.runs import RECORD, load_run
+
+    try:
+        if (each.folder / RECORD).exists():
+            load_run(each.folder)
+    except RunError as error:
+        return without_number(each, "damaged", str(error))
+    return None
+
+
+def without_number(each: Planned, state: str, error: str = "") -> RunReport:
+    """What is said of a run that has no number (yet)."""
+    return RunReport(
+        folder=str(each.folder),
+        recipe=each.recipe.name,
+        dataset=each.recipe.data.dataset,
+        split=each.recipe.data.split,
+        seed=each.seed,
+        state=state,
+        error=error,
+    )
+
+
+def summary(record: RunRecord, folder: str, state: str) -> RunReport:
+    """What is said of a finished run."""
     headline = record.key.metric
     return RunReport(
         folder=folder,
@@ -177,7 +206,7 @@ def summary(record: RunRecord, folder: str, state: str, failed: int) -> RunRepor
         metrics=dict(record.metrics),
         headline=headline,
         interval=record.intervals.get(headline),
-        failed=failed,
+        failed=record.samples["test"] - record.samples["scored"],
         partial=record.partial,
         plan={},
         seconds=dict(record.seconds),

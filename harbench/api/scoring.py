@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from harbench.evaluation.submissions import Submission
-    from harbench.records import ClassLabel, Metrics, Predictions, Sample, SplitTable
+    from harbench.records import Metrics, Predictions, Sample, SplitTable
 
-OFFICIAL = "official"
 LABELS = "labels"
+_NUMBERS = re.compile(r"([\s,;]+[0-9]+)+$")
+"""What follows the sample in `path label` and `path frames label`."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +112,12 @@ def match_file(
 ) -> Matched:
     """The predictions in `file` as `score_file` scores them, from the same arguments. Raises DatasetError as it does."""
     from harbench.datasets.tables import load_split
+    from harbench.evaluation.class_columns import column_classes
     from harbench.evaluation.submissions import match_samples, read_submission
 
-    table, given = load_split(dataset, split, home), read_submission(file)
-    columns, source = _columns(given, table.classes, classes_order, file)
+    table = load_split(dataset, split, home)
+    given = read_submission(file, table.classes)
+    columns, source = column_classes(given, table.classes, classes_order, file)
     called = _names(given, names, file)
     matched = match_samples(called, table.samples)
     if given.targets and source != "the file":
@@ -137,39 +141,6 @@ def match_file(
     )
 
 
-def _columns(given: Submission, classes: Sequence[ClassLabel], order: str, file: Path) -> tuple[list[int], str]:
-    """The official class of each column, and what said so. Never the order that would score best."""
-    from harbench.evaluation.submissions import class_columns, read_class_order
-
-    keys = {label.key for label in classes}
-    numbers = given.labels_only and all(name.isdigit() and name not in keys for name in given.classes)
-    if given.classes and not numbers:
-        if order:
-            raise DatasetError(f"{file} names its classes itself; score it without --classes-order")
-        columns, source = class_columns(given.classes, classes, str(file)), "the file"
-    elif not order:
-        raise DatasetError(
-            f"{file} numbers its classes and does not name them. Say their order:  --classes-order FILE  (names, one a "
-            f"line), or  --classes-order {OFFICIAL}  where it is the one of `harbench splits`, {classes[0].key} first"
-        )
-    else:
-        names = [label.key for label in classes] if order == OFFICIAL else read_class_order(Path(order))
-        named = class_columns(names, classes, order)
-        source = "the official order" if order == OFFICIAL else order
-        numbered = [int(name) for name in given.classes] if numbers else range(given.scores.shape[1])
-        if max(numbered) >= len(named) or (not numbers and len(numbered) != len(named)):
-            raise DatasetError(
-                f"{file} has classes up to number {max(numbered)}, but {source} has {len(named)} classes"
-            )
-        columns = [named[number] for number in numbered]
-    absent = [label.key for index, label in enumerate(classes) if index not in set(columns)]
-    if absent and not given.labels_only:
-        raise DatasetError(
-            f"{file}: expected scores of {len(classes)} classes, found {len(columns)}; without: {', '.join(absent[:5])}"
-        )
-    return columns, source
-
-
 def _names(given: Submission, names: Path | None, file: Path) -> Sequence[str]:
     """The name of the sample of each prediction: the file's own, or those of a list in the same order."""
     if names is None:
@@ -185,15 +156,7 @@ def _names(given: Submission, names: Path | None, file: Path) -> Sequence[str]:
         raise DatasetError(f"--names {names}: expected a list of samples: {error}") from None
     if len(lines) != len(given.scores):
         raise DatasetError(f"--names {names} has {len(lines)} lines, {file} {len(given.scores)} predictions")
-    return [_without_numbers(line) for line in lines]
-
-
-def _without_numbers(line: str) -> str:
-    """`path label` and `path frames label` without the numbers."""
-    words = line.split(" ")
-    while len(words) > 1 and words[-1].isdigit():
-        words.pop()
-    return " ".join(words)
+    return [_NUMBERS.sub("", line) for line in lines]
 
 
 def _agree(targets: Sequence[int], columns: Sequence[int], samples: Sequence[Sample | None], file: Path) -> None:

@@ -17,7 +17,7 @@ from harbench.api.fitting import opened, train
 from harbench.api.folders import checked_tag, held
 from harbench.api.processes import choose_device, follows, joined
 from harbench.errors import RecipeError, RunError
-from harbench.files import replacing
+from harbench.files import csv_cell, replacing
 from harbench.records import EpochStats, Track, silent
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _write(path: Path, trials: Sequence[Trial]) -> None:
         for trial in trials:
             loss = "" if trial.val_loss is None else f"{trial.val_loss:.4f}"
             numbers = (f"{trial.val_top1:.2f}", loss, trial.epoch, f"{trial.seconds:.1f}")
-            writer.writerow([*trial.settings.values(), *numbers, trial.folder])
+            writer.writerow(map(csv_cell, [*trial.settings.values(), *numbers, trial.folder]))
 
 
 def _command(

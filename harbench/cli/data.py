@@ -11,6 +11,7 @@ import typer
 from harbench import api
 from harbench.cli.app import (
     CHECK_FAILED,
+    INCOMPLETE,
     Json,
     SplitOption,
     app,
@@ -34,12 +35,16 @@ def datasets(
     if as_json:
         print_json(found)
     elif name is None:
+        good = [s for s in found if not s.problem]
         columns = ("name", "title", "classes", "samples", "media here", "size")
-        rows = [(s.name, s.title, s.classes, s.samples, f"{s.media_here}/{s.media_total}", s.size) for s in found]
+        rows = [(s.name, s.title, s.classes, s.samples, f"{s.media_here}/{s.media_total}", s.size) for s in good]
         console.show_table("Data sets", columns, rows, numeric=columns[2:5])
+        console.say_broken({s.name: s.problem for s in found if s.problem})
     else:
         for key, value in asdict(found[0]).items():
             console.say(f"{key:14} {', '.join(value) if isinstance(value, (list, tuple)) else value}")
+    if any(each.problem for each in found):
+        raise typer.Exit(INCOMPLETE)
 
 
 @app.command()

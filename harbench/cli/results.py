@@ -40,14 +40,16 @@ def report(
     result = api.report(tuple(dataset or ()), home=settings.home, runs=settings.runs, output=output, details=details)
     if as_json:
         print_json(result)
-        return
-    console.show_leaderboard(result.board, limit)
-    console.say(f"Page:  {result.page}")
-    console.say(f"Also:  {', '.join(str(path) for path in result.files if path != result.page)}")
-    if result.badges:
-        console.say(f"Badges for shields.io:  {result.badges[0].parent}")
-    for line in result.next:
-        console.say(f"Next:  {line}")
+    else:
+        console.show_leaderboard(result.board, limit)
+        console.say(f"Page:  {result.page}")
+        console.say(f"Also:  {', '.join(str(path) for path in result.files if path != result.page)}")
+        if result.badges:
+            console.say(f"Badges for shields.io:  {result.badges[0].parent}")
+        for line in result.next:
+            console.say(f"Next:  {line}")
+    if result.board.broken:
+        raise typer.Exit(INCOMPLETE)
 
 
 @app.command()
@@ -69,6 +71,8 @@ def check(
     show(result, api.check_text, as_json)
     if result.below:
         raise typer.Exit(CHECK_FAILED)
+    if result.broken:
+        raise typer.Exit(INCOMPLETE)
 
 
 @app.command()
@@ -102,6 +106,8 @@ def reproduce(
         raise typer.Exit(CHECK_FAILED)
     if result.failed:
         raise typer.Exit(USER_ERROR)
+    if result.check.broken:
+        raise typer.Exit(INCOMPLETE)
 
 
 @app.command()
@@ -119,6 +125,8 @@ def compare(
     settings = settings_of(context)
     result = api.compare(a, others, home=settings.home, runs=settings.runs, output=output)
     show(result, api.comparison_text, as_json)
+    if result.broken:
+        raise typer.Exit(INCOMPLETE)
 
 
 @app.command()
@@ -147,6 +155,8 @@ def explain(
         else:
             result = api.explain(subject, home=settings.home, runs=settings.runs, device=device, track=track)
     show(result, api.explanation_text, as_json)
+    if result.failed:
+        raise typer.Exit(INCOMPLETE)
 
 
 @app.command()
@@ -190,6 +200,8 @@ def probe(
     with tracked(context) as (settings, track):
         result = api.probe(folders, home=settings.home, runs=settings.runs, device=device, track=track)
     show(result, api.probe_text, as_json)
+    if any(each.failed for each in result):
+        raise typer.Exit(INCOMPLETE)
 
 
 @app.command()
@@ -203,3 +215,5 @@ def features(
     with tracked(context) as (settings, track):
         result = api.features(folder, home=settings.home, runs=settings.runs, device=device, track=track)
     show(result, api.features_text, as_json)
+    if result.failed:
+        raise typer.Exit(INCOMPLETE)

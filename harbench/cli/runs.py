@@ -115,9 +115,9 @@ def run(
         print_json(best) if as_json else _show_grid(best)
     else:
         show(done, lambda runs: "\n".join(map(api.run_text, runs)), as_json)
-    if any(each.error for each in done):
+    if any(each.error and each.state != "damaged" for each in done):
         raise typer.Exit(USER_ERROR)
-    if sum(each.failed for each in done) > ok_missing:
+    if any(each.error for each in done) or sum(each.failed for each in done) > ok_missing:
         raise typer.Exit(INCOMPLETE)
 
 
@@ -138,6 +138,7 @@ def evaluate(
     crops: Annotated[int | None, typer.Option(help="Spatial crops: 1 or 3.")] = None,
     average: Annotated[str | None, typer.Option(help="prob or logit.")] = None,
     device: Device = "auto",
+    ok_missing: OkMissing = 0,
     as_json: Json = False,
 ) -> None:
     """Evaluate a finished run with other views. Kept under evaluations/, never put in place of the run's number."""
@@ -154,3 +155,5 @@ def evaluate(
             track=track,
         )
     show(result, api.evaluation_text, as_json)
+    if len(result.failed) > ok_missing:
+        raise typer.Exit(INCOMPLETE)

@@ -19,6 +19,7 @@ _PART = r"(?!\.\.?(?:/|\Z))[^/\\\x00-\x1f\x7f]+"
 _SAFE_PATH = re.compile(rf"{_PART}(?:/{_PART})*")
 _Subsets = Mapping[str, Subset | Literal[""]]
 _FRAME = re.compile(r"[0-9]{1,9}")
+_NUMBERED = re.compile(r"([0-9]{1,6})[\s,;:]+(\S.*)")
 _COLUMNS = ("media", "class", "group", "start", "end", "sample_id")
 _SUBSETS = ("train", "val", "test", "")
 
@@ -50,6 +51,26 @@ def read_classes(path: Path) -> tuple[ClassLabel, ...]:
             raise DatasetError(f"{path}, line {line}: class {key!r} stands there twice")
         classes[key] = ClassLabel(key, display.strip() or key.replace("_", " "))
     return tuple(classes.values())
+
+
+def read_class_list(path: Path) -> tuple[int | None, tuple[str, ...]]:
+    """Class names as other tools list them, one a line in order, and the number of the first where lines are numbered.
+
+    `walk` (mmaction2's label_map.txt), `1 ApplyEyeMakeup` (UCF-101's classInd.txt; sorted by the numbers), or
+    `walk<TAB>display name` (harbench's classes.txt). Raises DatasetError for a file that cannot be read or numbers that
+    do not count from 0 or 1.
+    """
+    lines = [line.strip() for line in _read_text(path).splitlines() if line.strip()]
+    if not lines:
+        raise DatasetError(f"{path}: expected class names, one a line; found an empty file")
+    numbered = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
+    if len(numbered) < len(lines):
+        return None, tuple(line.partition("\t")[0].strip() for line in lines)
+    names = {int(match[1]): match[2].partition("\t")[0].strip() for match in numbered}
+    first = min(names)
+    if first > 1 or sorted(names) != list(range(first, first + len(lines))):
+        raise DatasetError(f"{path}: expected the numbers before the class names to count from 0 or 1, each once")
+    return first, tuple(names[number] for number in sorted(names))
 
 
 def read_samples(path: Path, splits: Sequence[str], classes: Collection[str] | None) -> list[Row]:

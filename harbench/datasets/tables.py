@@ -13,7 +13,8 @@ import importlib.util
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -27,8 +28,6 @@ from harbench.records import ClassLabel, DatasetSpec, Sample, SplitTable, Subset
 _DEFINES_SPEC = re.compile(r"^SPEC\b[^=\n]*=", re.MULTILINE)
 _LOPO = "lopo-"
 _WHOLE = "-video"
-# What can go wrong while somebody else's module is executed, short of deliberate nonsense.
-_IMPORT_ERRORS = (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError, OSError)
 
 
 # ------------------------------------------------------------------------------------------------------------- lookup
@@ -55,8 +54,9 @@ def load_spec(name: str, home: Path | None = None) -> DatasetSpec:
         raise DatasetError(
             f"{files[1]} has the name of a data set of harbench's own. Rename it, its SPEC and its folder."
         )
-    spec = _spec_module(name, files[0]).SPEC
-    if not isinstance(spec, DatasetSpec) or spec.name != name or not spec.splits:
+    spec = getattr(_spec_module(name, files[0]), "SPEC", None)
+    named = isinstance(spec, DatasetSpec) and spec.name == name and all(isinstance(each, str) for each in spec.splits)
+    if not isinstance(spec, DatasetSpec) or not named or not spec.splits:
         expected = f"SPEC = DatasetSpec(name={name!r}, ..., splits=(at least the default one,))"
         raise DatasetError(f"{files[0]}: expected {expected}, found {spec!r}")
     return spec
@@ -67,9 +67,16 @@ def _spec_files(home: Path | None) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = defaultdict(list)
     for folder in (Path(__file__).parent, home and home / "datasets"):
         for path in sorted(folder.glob("*.py")) if folder else ():
-            if _DEFINES_SPEC.search(path.read_text(encoding="utf-8", errors="replace")):
+            if _defines_spec(path):
                 found[path.stem].append(path)
     return dict(found)
+
+
+def _defines_spec(path: Path) -> bool:
+    try:
+        return bool(_DEFINES_SPEC.search(path.read_text(encoding="utf-8", errors="replace")))
+    except OSError:  # a folder, or not to be read: whoever asks for this data set is told
+        return True
 
 
 def _spec_module(name: str, path: Path) -> ModuleType:
@@ -79,11 +86,18 @@ def _spec_module(name: str, path: Path) -> ModuleType:
     assert located is not None and located.loader is not None  # a .py file always has a loader
     module = importlib.util.module_from_spec(located)
     sys.modules[located.name] = module
-    try:
+    with _of_the_user(path):
         located.loader.exec_module(module)
-    except _IMPORT_ERRORS as error:
-        raise DatasetError(f"{path}: this data set cannot be loaded: {type(error).__name__}: {error}") from error
     return module
+
+
+@contextmanager
+def _of_the_user(path: Path) -> Iterator[None]:
+    """Whatever somebody's own code raises, sys.exit included, is an error of that data set alone."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise DatasetError(f"{path}: this data set cannot be loaded: {type(error).__name__}: {error}") from error
 
 
 # ------------------------------------------------------------------------------------------------------------- splits
@@ -156,7 +170,11 @@ def load_split(dataset: str, split: str = "", home: Path | None = None) -> Split
     if spec.rows is not None:
         if name not in spec.splits:
             raise _unknown_split(spec, name, spec.splits)
-        return SplitTable(spec.name, name, spec.unit, _read_listed_classes(spec, home), tuple(spec.rows(name)))
+        with _of_the_user(_spec_files(home)[dataset][0]):
+            ruled = tuple(spec.rows(name))
+            if not all(isinstance(sample, Sample) for sample in ruled):
+                raise TypeError("expected SPEC.rows(split) to yield Sample")
+        return SplitTable(spec.name, name, spec.unit, _read_listed_classes(spec, home), ruled)
     classes, rows = _read_rows(spec, home)
     targets = {label.key: target for target, label in enumerate(classes)}
     samples = _partition(spec, rows, targets, name)

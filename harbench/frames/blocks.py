@@ -118,7 +118,7 @@ def _whole_lines(folder: Path, block: int) -> list[tuple[Entry, int]]:
     try:
         content = index_path(folder, block).read_bytes()
         length = tar_path(folder, block).stat().st_size
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return []
     found = []
     position = 0

@@ -74,8 +74,11 @@ def load_boxes(home: Path, dataset: str) -> dict[str, Box]:
             f"there are no person boxes of {dataset}: {path} is missing. Prepare it again with the annotations beside "
             f"the media:  harbench prepare {dataset} --from DIR   (or --archive with the XML archive)"
         )
-    with open(path, encoding="utf-8", newline="") as handle:
-        return {
-            row["media"]: (float(row["xmin"]), float(row["ymin"]), float(row["xmax"]), float(row["ymax"]))
-            for row in csv.DictReader(handle)
-        }
+    try:
+        with open(path, encoding="utf-8", newline="") as handle:
+            return {
+                row["media"]: (float(row["xmin"]), float(row["ymin"]), float(row["xmax"]), float(row["ymax"]))
+                for row in csv.DictReader(handle)
+            }
+    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
+        raise MediaError(f"{path} is damaged ({error}); delete it and run harbench prepare {dataset} again") from None

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path, PurePosixPath
 
 from harbench.errors import ArchiveError, MediaError
-from harbench.files import replacing, sha256
+from harbench.files import csv_cell, csv_text, replacing, sha256
 from harbench.ingest.archives import DAMAGE, folder_name, is_archive, open_archive
 from harbench.ingest.members import Member, Write
 from harbench.records import Track, silent
@@ -136,10 +136,11 @@ def hashed(files: Mapping[str, Path], known: Mapping[str, MediaRow], *, track: T
 def _read_csv(path: Path) -> Iterator[dict[str, str]]:
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as handle:
-            yield from csv.DictReader(handle)
+            for row in csv.DictReader(handle):
+                yield {name: csv_text(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
     except FileNotFoundError:
         return
-    except csv.Error as error:
+    except (csv.Error, OSError) as error:
         raise MediaError(f"{path} is damaged ({error}); delete it and prepare again") from None
 
 
@@ -147,7 +148,7 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, o
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: csv_cell(cell) for name, cell in row.items()} for row in rows)
     with replacing(path, "wb") as handle:
         handle.write(out.getvalue().encode("utf-8", "surrogateescape"))
 

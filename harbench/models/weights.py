@@ -1,50 +1,32 @@
 """Pretrained weights into a model: from a hub by name, from a finished run, or from a file.
 
 The body must fit completely, or it is an error. The classification layer is taken over where it fits and its classes are
-ours, row by row under their names; else it keeps its fresh initialisation. Files are read as tensors only; no object in
-them is ever executed.
+ours, row by row under their names; else it keeps its fresh initialisation.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
 import re
-import struct
 import warnings
-from _pickle import UnpicklingError  # the error alone: nothing here unpickles
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import safetensors
 import torch
 from torch import nn
 
-from harbench.errors import HarbenchWarning, WeightsError, did_you_mean
+from harbench.datasets.parse import read_class_list
+from harbench.errors import DatasetError, HarbenchWarning, WeightsError, did_you_mean
 from harbench.models.hubs import HUBS, check_hub, fetched, hub_of, is_published
+from harbench.models.weight_files import Tensors, read_tensors
 from harbench.recipe import ModelConfig
 
 logger = logging.getLogger(__name__)
 
-Tensors = dict[str, torch.Tensor]
 BACKBONE = "backbone."
 """Where a model that is more than an image network keeps it: weights of the image network fill this part alone."""
-UNREADABLE = (
-    UnpicklingError,
-    safetensors.SafetensorError,
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    struct.error,
-)
-"""What torch and safetensors raise on truncated or altered files (tried out with both of torch's formats)."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +51,9 @@ def load_weights(model: nn.Module, config: ModelConfig, classes: Sequence[str] =
     replaced, or (auto) is kept where that is possible: shapes fit, and the source's classes, if stated, are ours in any
     order. Raises WeightsError when the weights cannot be had, are damaged, or belong to another model.
     """
-    state, theirs, source = _source(config, classes)
+    found, theirs, source = _source(config, classes)
     own, head = model.state_dict(), _head_of(model)
-    state = _adapted(_renamed(state, config, own), own)
+    state = _adapted(_renamed(found, config, own), own)
     fits = bool(classes) and all(key in state and len(state[key]) == len(own[key]) for key in head)
     if config.weights_classes is not None and config.head != "replace":
         _check_listed(theirs, {key: len(state[key]) for key in head if key in state})
@@ -82,7 +64,7 @@ def load_weights(model: nn.Module, config: ModelConfig, classes: Sequence[str] =
     if theirs and rows is not None:
         moved = tuple(classes[at] for at, row in enumerate(rows) if at != row)
         state |= {key: state[key][rows] for key in head if key in state and len(state[key]) == len(theirs)}
-    report = _put(model, state, source, keep_head=rows is not None)
+    report = _put(model, state, source, keep_head=rows is not None, names=tuple(found))
     if config.head == "keep" and set(report.fresh) & set(head):
         raise WeightsError(f"model.head: keep, but the classification layer of {source} does not fit this model's")
     if moved and not set(report.fresh) & set(head):
@@ -97,53 +79,6 @@ def check_weights(config: ModelConfig) -> None:
         check_hub(hub_of(config))
     elif config.weights is not None or config.init_from is not None:
         _file_of(config)
-
-
-def inherited_ids(config: ModelConfig) -> tuple[str, ...]:
-    """`<dataset>/<sample id>` of every sample that the run in `config.init_from` has seen, its own parents' included."""
-    if config.init_from is None:
-        return ()
-    path = _file_of(config).with_name("train_ids.txt.gz")
-    if not path.is_file():
-        raise WeightsError(f"model.init_from: there is no {path}, so what its weights have seen is not known")
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return tuple(line.rstrip("\n") for line in lines)
-
-
-def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
-    """Tensors and text metadata of a .safetensors file, or of a .pth file that holds tensors (metadata is then empty).
-
-    A .pth may wrap its tensors as `state_dict`, `model` or `model_state_dict`. Raises WeightsError for a file that is
-    truncated, is something else, or would need objects to be executed.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            with safetensors.safe_open(path, framework="pt") as opened:
-                return {key: opened.get_tensor(key) for key in opened.keys()}, dict(opened.metadata() or {})  # noqa: SIM118
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        raise _not_weights(path, error) from None
-    for wrapper in ("state_dict", "model_state_dict", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
-            state = state[wrapper]
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise WeightsError(f"{path}: expected a state dict (names -> tensors), found {type(state).__name__}")
-    return dict(state), {}
-
-
-def _not_weights(path: Path, error: BaseException) -> WeightsError:
-    """torch's own words end in advice to execute the file: of them only the name of the object is kept."""
-    foreign = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
-    if foreign:
-        return WeightsError(
-            f"{path} holds more than tensors ({foreign[1]}), and harbench executes nothing that a file brings along. "
-            "Save its state dict alone, best as .safetensors, with the tool that made it."
-        )
-    words = type(error).__name__ if isinstance(error, UnpicklingError) else str(error).partition("\n")[0]
-    return WeightsError(
-        f"{path} ({path.stat().st_size:,} bytes) cannot be read as weights: it is truncated, damaged, or neither "
-        f".safetensors nor .pth. Fetch it again. ({words})"
-    )
 
 
 def _file_of(config: ModelConfig) -> Path:
@@ -173,21 +108,31 @@ def _source(config: ModelConfig, classes: Sequence[str]) -> tuple[Tensors, tuple
     else:
         path = _file_of(config)
         state, metadata = read_tensors(path)
-        source, stated = str(path), tuple(json.loads(metadata.get("classes", "[]")))
+        source, stated = str(path), _stated(metadata.get("classes", "[]"), path)
     if config.weights_classes == "sorted":
         return state, tuple(sorted(classes)), source
     return state, stated if config.weights_classes is None else _listed(Path(config.weights_classes)), source
 
 
-def _listed(path: Path) -> tuple[str, ...]:
-    """Class names of a file, one a line; a number before the name (`1 ApplyEyeMakeup`) only counts the lines."""
+def _stated(classes: str, path: Path) -> tuple[str, ...]:
+    """The class names in a file's metadata, a JSON list."""
     try:
-        lines = path.expanduser().read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        names = json.loads(classes)
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return tuple(names)
+    except (ValueError, RecursionError):
+        pass
+    raise WeightsError(f"{path}: expected `classes` in its metadata as a JSON list of names, found {classes[:80]!r}")
+
+
+def _listed(path: Path) -> tuple[str, ...]:
+    """Class names of a file, one a line, in order."""
+    try:
+        return read_class_list(path.expanduser())[1]
+    except DatasetError as error:
         raise WeightsError(
-            f"model.weights_classes: expected `sorted` or a text file with one class a line; {path}: {error}"
+            f"model.weights_classes: expected `sorted` or a text file with one class a line: {error}"
         ) from None
-    return tuple(re.sub(r"^\d+[\s,:]+", "", line).partition("\t")[0].strip() for line in lines if line.strip())
 
 
 def _check_listed(names: Sequence[str], rows: Mapping[str, int]) -> None:
@@ -243,8 +188,11 @@ def _letters(name: str) -> str:
     return "".join(filter(str.isalnum, name.casefold()))
 
 
-def _put(model: nn.Module, state: Tensors, source: str, *, keep_head: bool) -> WeightsReport:
-    """Copy `state` into `model`; everything but the classification layer (or all but the image network) has to fit."""
+def _put(model: nn.Module, state: Tensors, source: str, *, keep_head: bool, names: Sequence[str]) -> WeightsReport:
+    """Copy `state` into `model`; everything but the classification layer (or all but the image network) has to fit.
+
+    `names` are those of the source as it has them.
+    """
     own, head = model.state_dict(), _head_of(model)
     partly = any(key.startswith(BACKBONE) for key in own) and all(key.startswith(BACKBONE) for key in state)
     mismatched = [key for key in own if key in state and own[key].shape != state[key].shape]
@@ -254,7 +202,7 @@ def _put(model: nn.Module, state: Tensors, source: str, *, keep_head: bool) -> W
     missing = [key for key in own if key not in state and key not in fresh and not key.endswith("num_batches_tracked")]
     wrong = [key for key in mismatched if key not in fresh]
     if missing or wrong:
-        raise WeightsError(_misfit(source, own, state, missing, wrong))
+        raise WeightsError(_misfit(source, own, state, missing, wrong) + _named_as(names, own))
     unused = [key for key in state if key not in own]
     if unused and not partly:  # an image network's own classification layer is expected to be left over
         message = f"{source}: {len(unused)} tensors have no place in the model: {', '.join(unused[:8])}"
@@ -273,16 +221,31 @@ def _misfit(
     lines = [f"  {key}: expected {list(own[key].shape)}, missing" for key in missing]
     lines += [f"  {key}: expected {list(own[key].shape)}, found {list(state[key].shape)}" for key in wrong]
     more = [f"  ... and {len(lines) - 8} more"] if len(lines) > 8 else []
-    left = [key for key in state if key not in own]
-    more += [f"  the source's names begin so: {', '.join(left[:3])}; see model.strip_prefix, model.key_map"] * bool(
-        left
-    )
     summary = f"{source}: these are weights of another model; {len(lines)} of its {len(own)} tensors do not fit:"
     return "\n".join([summary, *lines[:8], *more])
 
 
+def _named_as(names: Sequence[str], own: Mapping[str, torch.Tensor]) -> str:
+    """How the source names its tensors, and the prefix without which they would fit."""
+    wanted = {key.removeprefix(prefix) for key in own for prefix in ("", "net.", BACKBONE)}
+    left = [name for name in names if name not in wanted]
+    fitting = {
+        prefix: sum(name.startswith(prefix) and name.removeprefix(prefix) in wanted for name in names)
+        for prefix in {name[: dot.end()] for name in left for dot in re.finditer(r"\.", name)}
+    }
+    best = max(sorted(fitting), key=lambda prefix: fitting[prefix], default="")
+    hint = f" (`{best}` makes {fitting[best]} of {len(own)} fit)" if fitting.get(best) else ""
+    shown = f"\n  the source's names begin so: {', '.join(left[:3])}; see model.strip_prefix{hint}, model.key_map"
+    return shown if left else ""
+
+
 def _renamed(state: Tensors, config: ModelConfig, own: Mapping[str, torch.Tensor]) -> Tensors:
     """Names as in our model: `strip_prefix` and `key_map` first, then a parallel wrapper's prefix off and ours on."""
+    if config.strip_prefix and not any(key.startswith(config.strip_prefix) for key in state):
+        raise WeightsError(
+            f"model.strip_prefix: no name of the weights begins with {config.strip_prefix!r}; they are "
+            f"{', '.join(list(state)[:3])}, ..."
+        )
     prefixes = [prefix for prefix in (config.strip_prefix, "module.") if prefix]
     for prefix in prefixes:
         if all(key.startswith(prefix) for key in state) or prefix == config.strip_prefix:

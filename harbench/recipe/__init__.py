@@ -18,7 +18,7 @@ from harbench.recipe.inputs import (
     Uniform,
     Whole,
 )
-from harbench.recipe.load import differing_keys, dump_recipe, load_any, load_recipe, load_resolved
+from harbench.recipe.load import differing_keys, dump_recipe, load_any, load_document, load_recipe, load_resolved
 from harbench.recipe.schema import EvalConfig, ExpectConfig, ModelConfig, Recipe
 from harbench.recipe.training import OptimizerConfig, ScheduleConfig, TrainConfig
 
@@ -46,6 +46,7 @@ __all__ = [
     "differing_keys",
     "dump_recipe",
     "load_any",
+    "load_document",
     "load_recipe",
     "load_resolved",
 ]

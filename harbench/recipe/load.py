@@ -126,13 +126,18 @@ def _document(path: Path) -> dict[str, Any]:
         raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except OSError as error:
         raise RecipeError(f"cannot read recipe {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise RecipeError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(raw, dict):
         raise RecipeError(
             f"{path}: expected a mapping with data, input, model, train, eval; found {type(raw).__name__}"
         )
     return raw
+
+
+def load_document(path: Path) -> dict[str, Any]:
+    """A recipe file as it stands, nothing resolved. Raises RecipeError when it cannot be read."""
+    return _document(path)
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

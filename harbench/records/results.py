@@ -75,7 +75,7 @@ class RunRecord:
     """metric -> 95 % interval in percent."""
     interval_method: str
     samples: Mapping[str, int]
-    """`train`, `val`, `test`, `scored`."""
+    """`train`, `val`, `test`, `scored`; `seen` where the weights were trained on some of the test samples before."""
     partial: str
     """Why the run is not ranked ("downscaled media", "16 of 3783 test samples"); empty: it is complete."""
     exact: bool
@@ -100,6 +100,8 @@ class RunRecord:
     edition: str = ""
     """Digest of the split's test samples (of a fold: of all samples) with their classes, which a data set that is made again
     changes. Empty: not recorded, or not all of the data set was used."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """File name -> SHA-256 of weights, predictions, views and training samples. Empty: an older harbench kept none."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,8 @@ class RunReport:
     split: str
     seed: int
     state: str
-    """`finished` now, `already finished`, `dry run`, `failed`, or as which job it was submitted; numbers only if finished."""
+    """`finished` now, `already finished`, `dry run`, `failed`, `damaged` where the record of a finished run cannot be read,
+    or as which job it was submitted; numbers only if finished."""
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     interval: tuple[float, float] | None = None
     headline: str = ""
@@ -192,3 +195,5 @@ class Leaderboard:
     tables: tuple[Table, ...]
     generated: str
     """ISO 8601, UTC."""
+    broken: Mapping[str, str] = field(default_factory=dict)
+    """Run folder, or `data set NAME` -> what of it cannot be read, and why."""

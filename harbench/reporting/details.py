@@ -6,6 +6,8 @@ Only the standard library is loaded, and numpy where there are scores to read. A
 from __future__ import annotations
 
 import csv
+import io
+import math
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +16,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from harbench.errors import RunError
+from harbench.files import csv_text
 from harbench.records import Leaderboard, RunRecord
 from harbench.reporting.runs import load_class_keys, load_predictions
 from harbench.reporting.thumbnails import thumbnails
@@ -67,6 +70,11 @@ class RunDetail:
     """Sample id -> `data:` address of its middle frame."""
     missing: tuple[str, ...] = ()
     """What the folder does not have, in words."""
+    damaged: tuple[str, ...] = ()
+    """What it has and cannot be read, in words."""
+
+
+_Scores = tuple[tuple[ClassResult, ...], dict[tuple[int, int], int], list[ScoredSample]]
 
 
 def chosen_folders(board: Leaderboard, limit: int) -> list[str]:
@@ -101,17 +109,23 @@ def load_details(
 
 def load_detail(root: Path, record: RunRecord) -> RunDetail:
     """What the folder of a finished run holds beside its record."""
-    folder, missing = root / record.folder, []
-    recipe = folder / "recipe.yaml"
-    text = recipe.read_text(encoding="utf-8") if recipe.is_file() else ""
-    lines = {name: _lines(folder / name) for name in ("train.csv", "per_class.csv")}
-    expected = ("per_class.csv",) if record.members else tuple(lines)
-    missing += [f"no {name}" for name in expected if not lines[name]]
-    try:
-        classes, confusion, ordered = _scores(folder, record, lines["per_class.csv"])
-    except RunError as error:
-        classes, confusion, ordered = (), {}, []
-        missing.append(str(error))
+    folder, damaged = root / record.folder, list[str]()
+    text = _text(folder / "recipe.yaml", damaged)
+    lines = {name: _lines(folder / name, damaged) for name in ("train.csv", "per_class.csv")}
+    expected = {"recipe.yaml": text, "per_class.csv": lines["per_class.csv"]}
+    expected |= {} if record.members else {"train.csv": lines["train.csv"]}
+    missing = [
+        f"no {name}" for name in sorted(expected) if not expected[name] and not any(name in each for each in damaged)
+    ]
+    scores: _Scores = (), {}, []
+    if (folder / "predictions.npz").exists():
+        try:
+            scores = _scores(folder, record, lines["per_class.csv"])
+        except RunError as error:
+            damaged.append(str(error))
+    else:
+        missing.append("no predictions.npz")
+    classes, confusion, ordered = scores
     return RunDetail(
         record=record,
         recipe=text,
@@ -121,7 +135,8 @@ def load_detail(root: Path, record: RunRecord) -> RunDetail:
         confusion=confusion,
         best=tuple(ordered[-SAMPLES:][::-1]),
         worst=tuple(ordered[:SAMPLES]),
-        missing=tuple(missing if text else ["no recipe.yaml", *missing]),
+        missing=tuple(missing),
+        damaged=tuple(damaged),
     )
 
 
@@ -140,26 +155,41 @@ def repeat_command(root: Path, record: RunRecord) -> str:
     return shlex.join(words)
 
 
-def _lines(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
+def _text(path: Path, damaged: list[str]) -> str:
+    """What stands in a file of the folder, nothing where there is none; `damaged` is told of one that cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if not text:
+            damaged.append(f"{path.name} is empty")
+        return text
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        damaged.append(f"{path.name} cannot be read: {error.strerror}")
+    except UnicodeDecodeError as error:
+        damaged.append(f"{path.name} is not a UTF-8 text file: {error}")
+    return ""
+
+
+def _lines(path: Path, damaged: list[str]) -> list[dict[str, str]]:
+    try:
+        found = list(csv.DictReader(io.StringIO(_text(path, damaged), newline="")))
+        return [{name: csv_text(cell) for name, cell in line.items() if isinstance(cell, str)} for line in found]
+    except csv.Error as error:
+        damaged.append(f"{path.name} is not a csv file: {error}")
         return []
-    with open(path, encoding="utf-8", newline="") as handle:
-        return list(csv.DictReader(handle))
 
 
 def _number(text: str | None) -> float | None:
     try:
-        return float(text) if text else None
+        value = float(text or "nan")
     except ValueError:  # a line that a kill cut short
         return None
+    return value if math.isfinite(value) else None
 
 
-def _scores(
-    folder: Path, record: RunRecord, lines: list[dict[str, str]]
-) -> tuple[tuple[ClassResult, ...], dict[tuple[int, int], int], list[ScoredSample]]:
-    """Classes, confusions, and the scored samples, the worst first. Raises RunError when there are no scores."""
-    if not (folder / "predictions.npz").is_file():
-        raise RunError("no predictions.npz")
+def _scores(folder: Path, record: RunRecord, lines: list[dict[str, str]]) -> _Scores:
+    """Classes, confusions, and the scored samples, the worst first. Raises RunError when they cannot be read."""
     import numpy as np
 
     scores = load_predictions(folder)
@@ -174,7 +204,7 @@ def _scores(
     samples = [
         ScoredSample(scores.ids[scored[i]], int(truth[i]), int(predicted[i]), float(given[i])) for i in map(int, kept)
     ]
-    by_key = {line["class"]: line for line in lines}
+    by_key = {line.get("class"): line for line in lines}
     classes = tuple(_class_result(key, by_key.get(key, {})) for key in load_class_keys(folder))
     return classes, confusion, samples
 

@@ -54,7 +54,10 @@ def protocols_of(dataset: str, runs: Iterable[RunRecord], home: Path | None) -> 
     except DatasetError:
         return Protocols(dataset, {}, {})
     suffixes = {"-video" if run.split.endswith("-video") else "" for run in runs if run.split.startswith(LOPO)}
-    folds = {suffix: tuple(expand_splits(spec, f"{LOPO}*{suffix}", home)) for suffix in sorted(suffixes)}
+    try:
+        folds = {suffix: tuple(expand_splits(spec, f"{LOPO}*{suffix}", home)) for suffix in sorted(suffixes)}
+    except DatasetError:  # a damaged table, or one without such folds now
+        folds = {}
     return Protocols(spec.title, spec.split_sets, folds)
 
 

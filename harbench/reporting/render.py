@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
 from harbench.errors import HarbenchError
+from harbench.files import csv_cell
 from harbench.records import Leaderboard, Row, Table
 from harbench.reporting.comparability import METRICS
 
@@ -87,6 +88,8 @@ def _md(board: Leaderboard) -> str:
         parts += [f"## {_md_text(table.title)}", "\n".join([_md_line(header), _md_line("---" for _ in header), *rows])]
         if table.footnotes:
             parts.append("\n".join(f"{index}. {_md_text(note)}" for index, note in enumerate(table.footnotes, 1)))
+    if board.broken:
+        parts += ["## Damaged", "\n".join(f"- {_md_text(name)}: {_md_text(why)}" for name, why in board.broken.items())]
     return "\n\n".join(parts) + "\n"
 
 
@@ -112,7 +115,7 @@ def _csv(board: Leaderboard) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(lines[0]) if lines else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows({name: csv_cell(cell) for name, cell in line.items()} for line in lines)
     return buffer.getvalue()
 
 

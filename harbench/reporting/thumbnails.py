@@ -62,7 +62,7 @@ def _entries(folder: Path, media: set[str]) -> dict[str, tuple[int, Entry]]:
     """Media -> its block and index entry. A block is parsed only if its index names one of them."""
     names = {json.dumps(name).encode() for name in media}
     found: dict[str, tuple[int, Entry]] = {}
-    for path in sorted(folder.glob("frames-*.idx")):
+    for path in sorted(path for path in folder.glob("frames-*.idx") if path.is_file()):
         content = path.read_bytes()
         if any(name in content for name in names):
             block = block_of(path)

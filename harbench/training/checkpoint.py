@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
-from collections.abc import Mapping, Sequence
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +19,7 @@ from torch import nn
 from harbench.errors import RunError, WeightsError
 from harbench.evaluation import ranks
 from harbench.files import replacing, write_text
-from harbench.models.weights import UNREADABLE, read_tensors
+from harbench.models.weight_files import UNREADABLE, read_tensors
 from harbench.records import EpochStats
 
 logger = logging.getLogger(__name__)
@@ -24,6 +27,34 @@ logger = logging.getLogger(__name__)
 STATE = "state.pt"
 INEXACT = "inexact.txt"
 """What kept a training from repeating to the bit, a line each; there is no such file when nothing did."""
+_UNKNOWN = "(unknown)"
+"""A line among training samples: there are others, which are not known."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The samples that weights were trained on, here and in the runs that they come from."""
+
+    ids: frozenset[str]
+    """`<dataset>/<sample id>`"""
+    unknown: str = ""
+    """Why there may be others; empty: these are all."""
+
+    @classmethod
+    def of(cls, lines: Iterable[str], source: Path) -> Seen:
+        """From the lines in the file `source`."""
+        ids = frozenset(lines)
+        return cls(ids - {_UNKNOWN}, f"the training samples of {source} are not all known" * (_UNKNOWN in ids))
+
+    @property
+    def lines(self) -> list[str]:
+        """As train_ids.txt.gz has them, sorted."""
+        return sorted(self.ids | ({_UNKNOWN} if self.unknown else set()))
+
+    @property
+    def packed(self) -> str:
+        """The lines as `train_ids` in the metadata of a checkpoint."""
+        return base64.b64encode(zlib.compress("\n".join(self.lines).encode(), 9)).decode()
 
 
 class Stateful(Protocol):
@@ -77,25 +108,35 @@ def resume(
     goes on, and that is written down as a deviation.
     """
     path = folder / STATE
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
+        with zipfile.ZipFile(path) as archive:  # torch does not hold the tensors to their CRC-32
+            if damaged := archive.testzip():
+                raise RunError(f"{path} is damaged at {damaged}. Delete it to train this run from the start.")
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE:
-        raise RunError(f"{path} is damaged. Delete it to train this run from the start.") from None
-    differing = [key for key in plan if plan[key] != state["plan"].get(key)]
-    if differing:
-        raise RunError(
-            f"{path} belongs to another training: {', '.join(differing)} differ. Give this one a folder of its own, or "
-            "delete the file to train from the start."
+        differing = [key for key in plan if plan[key] != state["plan"].get(key)]
+        if differing:
+            raise RunError(
+                f"{path} belongs to another training: {', '.join(differing)} differ. Give this one a folder of its own, "
+                "or delete the file to train from the start."
+            )
+        environment = dict(state["environment"])
+        for name, part in parts.items():
+            part.load_state_dict(state["parts"][name])
+        progress = Progress(
+            **state["progress"] | {"stats": [EpochStats(**line) for line in state["progress"]["stats"]]}
         )
+    except (*UNREADABLE, zipfile.BadZipFile) as error:
+        words = str(error).partition("\n")[0]
+        raise RunError(
+            f"{path} is damaged or of another model ({words}). Delete it to train this run from the start."
+        ) from None
     for key, now in _environment(device).items():
-        before = state["environment"].get(key)
+        before = environment.get(key)
         if now != before:
             note_deviation(folder, f"went on with {key} {now} after {before}")
-    for name, part in parts.items():
-        part.load_state_dict(state["parts"][name])
-    return Progress(**state["progress"] | {"stats": [EpochStats(**line) for line in state["progress"]["stats"]]})
+    return progress
 
 
 def note_deviation(folder: Path, words: str) -> None:
@@ -139,6 +180,16 @@ def load_model_weights(
             "Use the data set, the split and the class list that it was trained on."
         )
     return state, metadata
+
+
+def samples_of(path: Path, metadata: Mapping[str, str]) -> Seen | None:
+    """What a checkpoint says that it has seen; None where it says nothing. Raises WeightsError when it is damaged."""
+    if "train_ids" not in metadata:
+        return None
+    try:
+        return Seen.of(zlib.decompress(base64.b64decode(metadata["train_ids"])).decode().splitlines(), path)
+    except (ValueError, zlib.error) as error:
+        raise WeightsError(f"{path}: its list of training samples is damaged ({error}). Repeat that run") from None
 
 
 def _environment(device: torch.device) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def test_the_last_split_makes_it_and_a_repeated_one_unmakes_it(tmp_path: Path) -
         assert not joined.exists()
         folders.append(save_split(tmp_path, split))
         join_splits(folders[-1], home=tmp_path)
-    records = load_runs(tmp_path)
+    records = load_runs(tmp_path)[0]
     assert [list(record.joint) for record in records] == [["mean-of-3"]] * 3
     joint = records[0].joint["mean-of-3"]
     mean = np.mean([record.metrics["top1"] for record in records])
@@ -59,16 +59,16 @@ def test_the_last_split_makes_it_and_a_repeated_one_unmakes_it(tmp_path: Path) -
     assert joined.stat().st_mtime_ns == first
 
     save_split(tmp_path, "split2", finished="2026-02-02T00:00:00+00:00")
-    assert [record.joint for record in load_runs(tmp_path)] == [{}] * 3
+    assert [record.joint for record in load_runs(tmp_path)[0]] == [{}] * 3
     join_splits(folders[1], home=tmp_path)
-    assert load_runs(tmp_path)[2].joint["mean-of-3"] == joint
+    assert load_runs(tmp_path)[0][2].joint["mean-of-3"] == joint
 
 
 def test_the_mean_of_splits_over_seeds(tmp_path: Path) -> None:
     for seed in (0, 1):
         folders = [save_split(tmp_path, split, seed) for split in SPLITS]
         join_splits(folders[0], home=tmp_path)
-    records = load_runs(tmp_path)
+    records = load_runs(tmp_path)[0]
     (table,) = [table for table in build_leaderboard(records, []).tables if table.key.split_set == "mean-of-3"]
     each = [next(record for record in records if record.seed == seed).joint["mean-of-3"] for seed in (0, 1)]
     assert table.rows[0].interval == pytest.approx((np.mean([i.low for i in each]), np.mean([i.high for i in each])))
@@ -84,7 +84,7 @@ def test_it_is_drawn_from_the_groups_of_the_split_tables(tmp_path: Path) -> None
         test = load_split("jhmdb14", split).subset("test")
         wrong = np.random.default_rng([0, int(split[-1])]).random(len(test)) < 0.3
         parts.append((~wrong, [sample.group or sample.sample_id for sample in test]))
-    joint = load_runs(tmp_path)[0].joint["mean-of-3"]
+    joint = load_runs(tmp_path)[0][0].joint["mean-of-3"]
     low, high, method = joint_interval(parts)
     assert (joint.low, joint.high) == (low, high)
     assert joint.method == f"{method}; no groups are known, so samples count as independent"

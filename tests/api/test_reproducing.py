@@ -69,7 +69,7 @@ def work(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
         stated = "silent" if name == "late" else name  # as if it had been run before its recipe stated a number
         (folder / "recipe.yaml").write_text((tmp_path / f"{stated}.yaml").read_text())
         (folder / "run.json").write_text(json.dumps(asdict(record)))
-        return summary(record, str(folder), "finished", 0)
+        return summary(record, str(folder), "finished")
 
     monkeypatch.setattr(reproducing, "run", run)
     return tmp_path

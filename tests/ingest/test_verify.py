@@ -121,10 +121,11 @@ def test_only_new_and_changed_files_are_read(tmp_path: Path, caplog: pytest.LogC
 def test_manifest_and_failures_come_back(tmp_path: Path) -> None:
     rows = {
         name: MediaRow(name, 1, 2, "ab", f"/x/{name}", 3, 29.97, 4, 5, 0.1, True, "pose rgb-jpeg90-32")
-        for name in ('a,"b\n', "é\udcff", " ")
+        for name in ('a,"b\n', "é\udcff", " ", "=1+1|cmd.avi", "@x.avi", "'-x.avi")
     }
     write_manifest(tmp_path / "media.csv", rows)
     assert read_manifest(tmp_path / "media.csv") == rows
+    assert b"\n'=1+1|cmd.avi," in (tmp_path / "media.csv").read_bytes()
     assert read_manifest(tmp_path / "none.csv") == {}
     text = (tmp_path / "media.csv").read_bytes()
     (tmp_path / "media.csv").write_bytes(text.replace(b"29.97", b"29_97x", 1))
@@ -133,6 +134,9 @@ def test_manifest_and_failures_come_back(tmp_path: Path) -> None:
     (tmp_path / "media.csv").write_bytes(text[: len(text) - 30])
     with pytest.raises(MediaError, match="is damaged"):
         read_manifest(tmp_path / "media.csv")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(MediaError, match="is damaged"):
+        read_manifest(tmp_path / "folder.csv")
     failed = {("rgb", "a,b"): "Invalid data\nfound"}
     write_failed(tmp_path / "failed.csv", failed)
     assert read_failed(tmp_path / "failed.csv") == failed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import json
@@ -19,7 +18,8 @@ from torchvision.models import resnet18, video
 from harbench.errors import HarbenchWarning, WeightsError
 from harbench.models import hubs
 from harbench.models.build import build_model, check_normalization
-from harbench.models.weights import _renamed, check_weights, inherited_ids, load_weights, read_tensors
+from harbench.models.weight_files import read_tensors
+from harbench.models.weights import _renamed, check_weights, load_weights
 from harbench.recipe import Fusion, ModelConfig, Recipe, load_any, load_recipe
 
 MC3 = "mc3_18-a90a0ba3.pth"
@@ -121,7 +121,7 @@ def test_weights_of_another_model_are_an_error_that_lists_them(tmp_path: Path) -
 def test_objects_are_never_executed(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     torch.save({"state_dict": trained(), "args": Foreign()}, path)
-    with pytest.raises(WeightsError, match=r"more than tensors \(.*Foreign\).*executes nothing") as caught:
+    with pytest.raises(WeightsError, match=r"needs code to be read \(.*Foreign\).*does not run code") as caught:
         read_tensors(path)
     assert "weights_only" not in str(caught.value)
 
@@ -357,19 +357,12 @@ def test_names_are_stripped_and_mapped(tmp_path: Path) -> None:
         named(UCF, str(tmp_path / "w.pth"))
 
 
-def test_a_finished_run_hands_on_its_weights_and_what_they_have_seen(tmp_path: Path) -> None:
+def test_a_finished_run_hands_on_its_weights(tmp_path: Path) -> None:
     state = trained()
     safetensors.torch.save_file(state, tmp_path / "model.safetensors", {"classes": json.dumps(UCF[::-1])})
     model, report = named(UCF, init_from=str(tmp_path))
     assert torch.equal(model.state_dict()["net.14.weight"], state["net.14.weight"].flip(0))
     assert report.reordered == ("ApplyEyeMakeup", "Hammering")
-    config = ModelConfig(name="small_cnn", init_from=str(tmp_path))
-    with pytest.raises(WeightsError, match="what its weights have seen is not known"):
-        inherited_ids(config)
-    with gzip.open(tmp_path / "train_ids.txt.gz", "wt") as handle:
-        handle.write("ucf101/a\nucf101/b\n")
-    assert inherited_ids(config) == ("ucf101/a", "ucf101/b")
-    assert inherited_ids(ModelConfig(name="small_cnn")) == ()
     with pytest.raises(WeightsError, match="expected the folder of a finished run"):
         check_weights(ModelConfig(name="small_cnn", init_from=str(tmp_path / "none")))
 

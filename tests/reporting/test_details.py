@@ -73,7 +73,7 @@ def test_what_is_missing_is_told(tmp_path: Path, make_run: Run, write_run: Write
     assert (detail.curve, detail.classes, detail.confusion, detail.best) == ((), (), {}, ())
     write_run(tmp_path / "other", record)
     (tmp_path / "other" / record.folder / "predictions.npz").write_bytes(b"PK\x03\x04 damaged")
-    assert "damaged" in load_detail(tmp_path / "other", record).missing[0]
+    assert "predictions.npz is not the file that this run wrote" in load_detail(tmp_path / "other", record).damaged[0]
 
 
 @pytest.mark.parametrize(

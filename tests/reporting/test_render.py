@@ -3,11 +3,13 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Callable
 
 import pytest
 
 from harbench.errors import HarbenchError
-from harbench.records import Leaderboard
+from harbench.files import csv_text
+from harbench.records import Leaderboard, PublishedResult
 from harbench.reporting.leaderboard import build_leaderboard
 from harbench.reporting.published import load_published
 from harbench.reporting.render import render
@@ -25,6 +27,12 @@ def test_csv_reads_back(board: Leaderboard) -> None:
         assert (found["views"], found["why_not"], found["kind"]) == (row.protocol.views, row.why_not, row.kind)
     tuples = [tuple(found.items()) for found in rows]
     assert len(set(tuples)) == len(tuples)
+
+
+def test_names_that_a_spreadsheet_would_run_are_quoted(make_published: Callable[..., PublishedResult]) -> None:
+    board = build_leaderboard([], [make_published("=HYPERLINK(0)", backbone="=HYPERLINK(0)")])
+    (row,) = csv.DictReader(io.StringIO(render(board, "csv")))
+    assert (row["name"], csv_text(row["name"])) == ("'=HYPERLINK(0)", "=HYPERLINK(0)")
 
 
 def test_markdown_rows_have_the_columns_of_their_header(board: Leaderboard) -> None:

@@ -20,11 +20,11 @@ from harbench.reporting.page.build import render_page
 from harbench.reporting.published import load_published
 from harbench.reporting.render import render
 from harbench.reporting.runs import load_runs
-runs = load_runs(Path(sys.argv[1]))
+runs, _ = load_runs(Path(sys.argv[1]))
 board = build_leaderboard(runs, load_published("ucf101"))
 sizes = [len(render(board, kind)) for kind in ("md", "csv", "tex")]
 sizes.append(len(render_page(board, load_details(board, runs, Path(sys.argv[1]), Path(sys.argv[1]) / "home", 50))))
-heavy = {"torch", "pandas", "scipy", "numpy", "cv2", "av", "matplotlib", "pydantic"} & set(sys.modules)
+heavy = {"torch", "pandas", "scipy", "numpy", "cv2", "av", "matplotlib"} & set(sys.modules)
 print(len(runs), min(sizes), ",".join(sorted(heavy)))
 """
 

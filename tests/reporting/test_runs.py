@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import re
 import zipfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from harbench.errors import HarbenchWarning, RunError
+from harbench.errors import RunError
 from harbench.records import ClassLabel, Metrics, Predictions, RunRecord
 from harbench.reporting import runs as runs_module
+from harbench.reporting.details import load_detail
 from harbench.reporting.runs import load_predictions, load_run, load_runs, save_run
 
 CLASSES = (ClassLabel("jump", "jump high"), ClassLabel("run", "run"))
@@ -45,7 +48,8 @@ def test_a_saved_run_comes_back(tmp_path: Path, make_run: Callable[..., RunRecor
     folder = tmp_path / record.folder
     predictions = _predictions()
     save_run(folder, record, predictions, CLASSES, METRICS)
-    assert load_runs(tmp_path) == [record] == [load_run(folder)]
+    assert load_runs(tmp_path)[0] == [load_run(folder)]
+    assert replace(load_run(folder), files={}) == record
     found = load_predictions(folder)
     assert found.ids == predictions.ids and found.failed == predictions.failed
     assert found.views is not None and predictions.views is not None
@@ -100,14 +104,14 @@ def test_run_json_is_written_last(
     with pytest.raises(KeyboardInterrupt):
         save_run(folder, make_run(), _predictions(), CLASSES, METRICS)
     assert written[-1] == "run.json"
-    assert load_runs(tmp_path) == []
+    assert load_runs(tmp_path) == ([], {})
     with pytest.raises(RunError, match="not a finished run"):
         load_run(folder)
 
 
 def test_a_moved_run_is_called_what_it_is_called_now(tmp_path: Path, make_run: Callable[..., RunRecord]) -> None:
     save_run(tmp_path / "ucf101" / "mine+lr2" / "split1" / "seed0", make_run(), _predictions(), CLASSES, METRICS)
-    assert [record.folder for record in load_runs(tmp_path)] == ["ucf101/mine+lr2/split1/seed0"]
+    assert [record.folder for record in load_runs(tmp_path)[0]] == ["ucf101/mine+lr2/split1/seed0"]
 
 
 def test_runs_on_a_data_set_made_again_are_not_ranked_with_newer_ones(
@@ -127,7 +131,7 @@ def test_runs_on_a_data_set_made_again_are_not_ranked_with_newer_ones(
     ]  # fmt: skip
     for record in made:
         save_run(tmp_path / record.folder, record, _predictions(), CLASSES, METRICS)
-    told = {(record.recipe, record.split): record.partial for record in load_runs(tmp_path)}
+    told = {(record.recipe, record.split): record.partial for record in load_runs(tmp_path)[0]}
     words = "on other samples than newer runs: ucf101 was made again"
     gone = [("old", split) for split in ("split1", "split2", "lopo-ann", "lopo-bob")] + [("fused", "split1")]
     assert {which for which, partial in told.items() if partial == words} == set(gone)
@@ -135,21 +139,40 @@ def test_runs_on_a_data_set_made_again_are_not_ranked_with_newer_ones(
     assert not any(partial for which, partial in told.items() if which not in gone)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"key": 1}', '"word"', '{"folder": "x", "unknown": 3}', "\udcff"]
-)
-def test_a_damaged_record_is_a_warning_and_the_others_are_read(
-    tmp_path: Path, make_run: Callable[..., RunRecord], text: str
+WRONG = {
+    "": "EOF while parsing",
+    "{": "EOF while parsing",
+    "[]": "object",
+    "[" * 50_000: "recursion limit",
+    '"word"': "object",
+    "\udcff": "expected value",
+    '{"dataset": 5, "seed": "x", "samples": []}': r"dataset: .*\n  (.*\n  )*seed: .*\n  (.*\n  )*samples: ",
+    "change samples={}": r"samples.train: missing\n  samples.val: missing\n",
+    'change metrics={"top5": 3.0}': r"metrics\.top1: missing",
+    'change intervals={"top1": [NaN, 3.0]}': "expected finite numbers",
+    'change key={"dataset": "ucf101"}': "key.label_set: ",
+}
+
+
+@pytest.mark.parametrize(("text", "words"), WRONG.items())
+def test_a_damaged_record_is_named_with_all_its_problems_and_the_others_are_read(
+    tmp_path: Path, make_run: Callable[..., RunRecord], text: str, words: str
 ) -> None:
-    good = make_run()
+    good, bad = make_run(), tmp_path / make_run(seed=1).folder
     save_run(tmp_path / good.folder, good, _predictions(), CLASSES, METRICS)
-    bad = tmp_path / make_run(seed=1).folder
+    if text.startswith("change "):
+        name, _, value = text.removeprefix("change ").partition("=")
+        text = json.dumps(asdict(good) | {name: json.loads(value)})
     bad.mkdir(parents=True)
     (bad / "run.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.warns(HarbenchWarning, match="damaged"):
-        assert load_runs(tmp_path) == [good]
-    with pytest.raises(RunError, match="damaged"):
-        load_run(bad)
+    records, broken = load_runs(tmp_path)
+    assert ([record.seed for record in records], list(broken)) == ([0], [make_run(seed=1).folder])
+    assert re.search(f"run.json is damaged:\n  (.*\n  )*.*{words}", broken[make_run(seed=1).folder])
+
+
+def test_a_folder_in_place_of_a_record(tmp_path: Path, make_run: Callable[..., RunRecord]) -> None:
+    (tmp_path / make_run().folder / "run.json").mkdir(parents=True)
+    assert "cannot be read: Is a directory" in load_runs(tmp_path)[1][make_run().folder]
 
 
 def test_a_record_of_a_later_version_with_more_fields_is_read(
@@ -159,7 +182,7 @@ def test_a_record_of_a_later_version_with_more_fields_is_read(
     save_run(tmp_path, record, _predictions(), CLASSES, METRICS)
     raw = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
     (tmp_path / "run.json").write_text(json.dumps(raw | {"energy_kwh": 1.5}), encoding="utf-8")
-    assert load_run(tmp_path) == record
+    assert replace(load_run(tmp_path), files={}) == record
 
 
 def test_values_that_json_cannot_hold_are_refused(tmp_path: Path, make_run: Callable[..., RunRecord]) -> None:
@@ -174,7 +197,39 @@ def test_missing_and_damaged_scores_are_told(tmp_path: Path, make_run: Callable[
         load_predictions(tmp_path)
     save_run(tmp_path, make_run(), _predictions(), CLASSES, METRICS)
     whole = (tmp_path / "predictions.npz").read_bytes()
-    for damaged in (b"", whole[: len(whole) // 2], b"PK" + whole[2:40]):
+    expected, flipped = load_run(tmp_path).files["predictions.npz"], bytes([*whole[:-1], whole[-1] ^ 1])
+    assert hashlib.sha256(whole).hexdigest() == expected
+    for damaged in (b"", whole[: len(whole) // 2], b"PK" + whole[2:40], flipped):
+        (tmp_path / "predictions.npz").write_bytes(damaged)
+        found = hashlib.sha256(damaged).hexdigest()
+        with pytest.raises(RunError, match=rf"predictions\.npz is not .*expected SHA-256 {expected}, found {found}"):
+            load_predictions(tmp_path)
+    (tmp_path / "predictions.npz").write_bytes(whole)
+    (tmp_path / "views.npz").write_bytes(b"")
+    with pytest.raises(RunError, match=r"views\.npz is not"):
+        load_predictions(tmp_path)
+
+
+def test_a_run_of_an_older_harbench_is_read_with_a_note(
+    tmp_path: Path, make_run: Callable[..., RunRecord], caplog: pytest.LogCaptureFixture
+) -> None:
+    save_run(tmp_path, make_run(), _predictions(), CLASSES, METRICS)
+    (tmp_path / "run.json").write_text(json.dumps(asdict(make_run())), encoding="utf-8")
+    with caplog.at_level("INFO", logger="harbench"):
+        assert load_predictions(tmp_path).ids == _predictions().ids
+    assert caplog.text.count("kept no SHA-256") == 1
+    for damaged in (b"", b"PK\x03\x04 nothing", b"\x93NUMPY"):
         (tmp_path / "predictions.npz").write_bytes(damaged)
         with pytest.raises(RunError, match="damaged"):
             load_predictions(tmp_path)
+
+
+def test_a_class_that_a_spreadsheet_would_run_is_quoted(tmp_path: Path, make_run: Callable[..., RunRecord]) -> None:
+    labels = (ClassLabel("jump", "=HYPERLINK(0)"), ClassLabel("run", "-1"))
+    save_run(tmp_path, make_run(), _predictions(), labels, METRICS)
+    with open(tmp_path / "per_class.csv", encoding="utf-8", newline="") as handle:
+        assert [row["name"] for row in csv.DictReader(handle)] == ["'=HYPERLINK(0)", "-1"]
+    assert [each.name for each in load_detail(tmp_path.parent, replace(make_run(), folder=tmp_path.name)).classes] == [
+        "=HYPERLINK(0)",
+        "-1",
+    ]
