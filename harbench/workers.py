@@ -60,7 +60,9 @@ class _Child(process.BaseProcess):
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)  # a child takes over what is blocked
             try:
                 sys.modules["__main__"] = ModuleType("__main__")
-                parent["daemon"] = False  # daemonic processes may start none, since those could outlive them; ours do not
+                parent["daemon"] = (
+                    False  # daemonic processes may start none, since those could outlive them; ours do not
+                )
                 super().start()
                 self._popen.terminate = self._popen.kill  # type: ignore[attr-defined]  # it is deaf to SIGTERM
             finally:

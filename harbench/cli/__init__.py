@@ -29,7 +29,7 @@ __all__ = ["app", "main"]
 
 _WRITABLE = "Is --home (or --runs) a folder that you may write to?"
 _FULL = "What was saved before is whole: make room, and the same command goes on from there."
-_ADVICE = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL}
+_ADVICE = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EISDIR: "Give the name of a file in it."}
 
 
 def main() -> None:
@@ -72,7 +72,7 @@ def _end(message: str) -> NoReturn:
 
 
 def _open_streams() -> None:
-    """A closed stream becomes /dev/null, else the next file that is opened takes its place; what cannot be encoded is escaped."""
+    """A closed stream becomes /dev/null, or the next file opened takes its place. What an encoding lacks is escaped."""
     closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
     for name in closed:
         setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115

@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from harbench import __version__
+from harbench.errors import HarbenchError
 
 if TYPE_CHECKING:
     from harbench.records import Track
@@ -88,6 +89,10 @@ def globals_(
     """Global options stand before the command: `harbench --home /data prepare ucf101`."""
     from harbench import console
 
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise HarbenchError("the current folder was deleted; cd to one that is there") from None
     context.obj = Settings(home, runs, quiet, verbose)
     console.setup_logging(quiet=quiet, verbose=verbose)
 
