@@ -14,16 +14,24 @@ from importlib import import_module
 from io import TextIOWrapper
 from typing import NoReturn, TextIO
 
-INTERRUPTED = "harbench: Interrupted. What was finished is kept; the same command goes on from there."
+
+def interrupted() -> NoReturn:
+    """The end of a process that Ctrl-C or SIGTERM ended."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    sys.stderr.write("harbench: Interrupted. What was finished is kept; the same command goes on from there.\n")
+    exec("")  # after a Ctrl-C in an `exec`, as of a dataclass, Python would end by SIGINT, whatever sys.exit says
+    sys.exit(130)
+
+
 try:
-    from harbench.cli.app import INTERRUPTED_CODE, USER_ERROR, Interrupted, app
+    from harbench.cli.app import USER_ERROR, Interrupted, app
     from harbench.errors import FollowerError, HarbenchError
 
     for group in ("prepare", "data", "runs", "results"):
         import_module(f"harbench.cli.{group}")
 except KeyboardInterrupt:
-    sys.stderr.write(INTERRUPTED + "\n")
-    sys.exit(130)
+    interrupted()
 
 __all__ = ["app", "main"]
 
@@ -45,10 +53,7 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except (KeyboardInterrupt, Interrupted):
-        for number in (signal.SIGINT, signal.SIGTERM):  # the process is at its end already
-            signal.signal(number, signal.SIG_IGN)
-        sys.stderr.write(INTERRUPTED + "\n")
-        sys.exit(INTERRUPTED_CODE)
+        interrupted()
     except FollowerError:
         sys.exit(USER_ERROR)
     except HarbenchError as error:

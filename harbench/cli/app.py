@@ -31,11 +31,21 @@ class Interrupted(BaseException):
 
 
 class _Commands(TyperGroup):
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with _telling():
+            return super().make_context(*args, **options)
+
     def invoke(self, ctx: typer.Context) -> Any:
-        try:
+        with _telling():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise Interrupted from None
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted from None
 
 
 app = typer.Typer(
@@ -48,7 +58,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-USER_ERROR, INCOMPLETE, CHECK_FAILED, INTERRUPTED_CODE = 1, 3, 4, 130
+USER_ERROR, INCOMPLETE, CHECK_FAILED = 1, 3, 4
 
 
 @dataclass(frozen=True)
