@@ -50,11 +50,16 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch has words of its own for what the disk said
         said = error if isinstance(error, OSError) else error.__context__
-        if isinstance(said, OSError) and said.filename is None:  # nor do write and fsync say where
+        if isinstance(said, OSError) and said.filename in (None, str(temporary)):  # write and fsync do not say where
             raise OSError(said.errno, said.strerror, str(path)) from None
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def expanded(path: str) -> Path:
+    """`path` with the home folder that its `~` or `~user` stands for; as it is where there is no such user."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # Path.expanduser raises there
 
 
 def write_text(path: Path, text: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harbench.errors import DatasetError
-from harbench.files import csv_cell, csv_text, read_csv
+from harbench.files import csv_cell, csv_text, read_csv, write_text
 
 KNOWN = ("path", "label")
 HEADLESS = {2: ("path", "label")}
@@ -87,3 +87,9 @@ def test_no_cell_is_run_and_every_text_comes_back(text: str) -> None:
 )  # fmt: skip
 def test_only_what_a_spreadsheet_would_run_is_quoted(value: object, cell: object) -> None:
     assert csv_cell(value) == cell
+
+
+def test_a_folder_in_the_place_of_a_file(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError) as told:
+        write_text(tmp_path, "x")
+    assert told.value.filename == str(tmp_path) and not list(tmp_path.parent.glob(".*.part"))

@@ -15,7 +15,7 @@ PACKAGE = Path(harbench.__file__).parent
 ROOMS = [
     "cli", "api", "reporting", "training", "evaluation", "models", "frames", "ingest", "datasets", "recipe",
 ]  # fmt: skip
-GROUND = {"records", "errors", "places", "files", "pickles"}
+GROUND = {"records", "errors", "places", "files", "pickles", "workers"}
 """Imported by every room; among themselves they import only errors."""
 
 

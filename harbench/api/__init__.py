@@ -4,7 +4,12 @@ Importing this costs nothing: a function's module is loaded when it is first ask
 when the function needs them.
 """
 
+from collections.abc import Callable
+from functools import wraps
 from importlib import import_module
+from inspect import isfunction, signature
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -120,4 +125,23 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"harbench.api has no {name}")
-    return getattr(import_module(f"harbench.api.{_HOME_OF[name]}"), name)
+    found = getattr(import_module(f"harbench.api.{_HOME_OF[name]}"), name)
+    return _with_paths(found) if isfunction(found) else found
+
+
+def _with_paths(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, which takes `str` too wherever it says `Path`."""
+    expected = signature(function)
+    kinds = {name: str(parameter.annotation) for name, parameter in expected.parameters.items()}
+
+    @wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        bound = expected.bind(*args, **options)
+        for name, value in bound.arguments.items():
+            if "Path" in kinds[name] and value is not None:
+                one = isinstance(value, (str, PathLike))
+                paths = (Path(value),) if one else tuple(map(Path, value))
+                bound.arguments[name] = paths if "Sequence" in kinds[name] else paths[0]
+        return function(*bound.args, **bound.kwargs)
+
+    return call

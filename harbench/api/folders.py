@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from harbench.api.inputs import Inputs
 from harbench.api.processes import follows
 from harbench.errors import RecipeError, RunError
-from harbench.files import locked, replacing, write_text
+from harbench.files import expanded, locked, replacing, write_text
 
 if TYPE_CHECKING:
     from harbench.recipe import Fusion, ModelConfig, Recipe
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MODEL_FILE = "model.py"
-_TAG = re.compile(r"[A-Za-z0-9_.+-]+")
+_TAG = re.compile(r"\w[\w.+-]*", re.ASCII)
 
 
 def run_folder(recipe: Recipe | Fusion, overrides: Sequence[str], tag: str, seed: int) -> Path:
@@ -39,7 +39,7 @@ def run_folder(recipe: Recipe | Fusion, overrides: Sequence[str], tag: str, seed
 def checked_tag(tag: str) -> str:
     """`tag`, which is part of a folder's name. Raises RunError where it would be a path."""
     if tag and not _TAG.fullmatch(tag):
-        raise RunError(f"--tag: expected letters, digits, '_', '.', '+' and '-' alone, found {tag!r}")
+        raise RunError(f"--tag: expected letters, digits, '_' and, not at the start, '.', '+' or '-'; found {tag!r}")
     return tag
 
 
@@ -146,10 +146,10 @@ def seen_before(config: ModelConfig) -> Seen:
     from harbench.training.checkpoint import Seen, samples_of
 
     if config.init_from is not None:
-        folder = Path(config.init_from).expanduser()
+        folder = expanded(config.init_from)
         path, told = folder / WEIGHTS, run_seen(folder)
     elif config.weights is not None and not is_published(config.weights):
-        path, told = Path(config.weights).expanduser(), Seen(frozenset())
+        path, told = expanded(config.weights), Seen(frozenset())
     else:
         return Seen(frozenset())
     own = samples_of(path, read_metadata(path)) or Seen(frozenset())  # whatever the folder says of them

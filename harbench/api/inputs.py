@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harbench.errors import CacheError, DatasetError, MediaError, RunError, WeightsError
+from harbench.errors import CacheError, DatasetError, MediaError, RunError, WeightsError, nearest_or_all
+from harbench.files import expanded
 from harbench.records import DatasetSpec, FrameCache, Sample, SplitTable, Subset
 
 if TYPE_CHECKING:
@@ -84,13 +85,18 @@ def reduce_train(table: SplitTable, config: TrainSubset) -> SplitTable:
     return replace(table, samples=tuple(s for s in table.samples if s.subset != "train" or s.sample_id in kept))
 
 
+def class_numbers(table: SplitTable, keys: Sequence[str]) -> list[int]:
+    """The numbers of these classes, in official order. Raises DatasetError where there is none of that key."""
+    known = {label.key: index for index, label in enumerate(table.classes)}
+    for key in keys:
+        if key not in known:
+            raise DatasetError(f"{table.dataset} has no class {key!r}{nearest_or_all(key, known)}")
+    return sorted(known[key] for key in set(keys))
+
+
 def keep_classes(table: SplitTable, keys: tuple[str, ...]) -> SplitTable:
     """Only the samples of these classes, in official class order, targets renumbered."""
-    known = {label.key: index for index, label in enumerate(table.classes)}
-    unknown = [key for key in keys if key not in known]
-    if unknown:
-        raise DatasetError(f"{table.dataset} has no class {', '.join(unknown)}; its classes: {', '.join(known)}")
-    kept = sorted(known[key] for key in set(keys))
+    kept = class_numbers(table, keys)
     renumbered = {old: new for new, old in enumerate(kept)}
     return replace(
         table,
@@ -264,7 +270,7 @@ def partial_reasons(
 def from_runs(recipe: Recipe, runs: Path) -> Recipe:
     """The recipe with the run that `model.init_from` names by its place under `runs` as a path."""
     parent = recipe.model.init_from
-    if parent is None or Path(parent).expanduser().is_dir():
+    if parent is None or expanded(parent).is_dir():
         return recipe
     return recipe.model_copy(update={"model": recipe.model.model_copy(update={"init_from": str(runs / parent)})})
 
@@ -290,4 +296,4 @@ def _check_weights(recipe: Recipe) -> None:
 
     check_weights(recipe.model)
     if recipe.model.init_from is not None:
-        checked_file(Path(recipe.model.init_from).expanduser(), WEIGHTS)
+        checked_file(expanded(recipe.model.init_from), WEIGHTS)

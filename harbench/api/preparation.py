@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from harbench import places
 from harbench.api.catalog import recipe_to_try
-from harbench.errors import CacheError, DatasetError, MediaError
+from harbench.api.inputs import class_numbers
+from harbench.errors import CacheError, MediaError
 from harbench.records import Archive, DatasetSpec, MediaMatch, SplitTable, Track, silent
 
 if TYPE_CHECKING:
@@ -285,11 +286,7 @@ def official_order(spec: DatasetSpec, home: Path) -> tuple[str, ...]:
 
 def _wanted(tables: Sequence[SplitTable], classes: Sequence[str], limit: int | None) -> tuple[str, ...]:
     """The media of these splits, of some classes or the first few only."""
-    known = [label.key for label in tables[0].classes]
-    unknown = [key for key in classes if key not in known]
-    if unknown:
-        raise DatasetError(f"{tables[0].dataset} has no class {', '.join(unknown)}; its classes: {', '.join(known)}")
-    chosen = {known.index(key) for key in classes or known}
+    chosen = class_numbers(tables[0], classes) or range(len(tables[0].classes))
     media = (sample.media for table in tables for sample in table.samples if sample.target in chosen)
     return tuple(dict.fromkeys(media))[:limit]
 

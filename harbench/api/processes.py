@@ -57,8 +57,8 @@ def launch(devices: int, arguments: Sequence[str]) -> int:
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
         return failure.exitcode if failure.exitcode > 0 else 1
-    except SignalException as error:
-        return 128 + int(error.sigval)
+    except SignalException:  # Ctrl-C or SIGTERM, which rank 0 has answered
+        return 130
     return 0
 
 
@@ -85,8 +85,8 @@ def alone() -> Iterator[None]:
 def joined(device: str) -> Iterator[None]:
     """Within the block the processes that `torchrun` started work together, and no other thread of this one trains.
 
-    Gloo on CPUs, NCCL on GPUs. Log lines come from rank 0 only, and Ctrl-C is rank 0's: the others end with it. Of an
-    error only the first rank that has it tells; the others raise FollowerError.
+    Gloo on CPUs, NCCL on GPUs. Log lines come from rank 0 only, and Ctrl-C and SIGTERM are rank 0's: the others end with
+    it. Of an error only the first rank that has it tells; the others raise FollowerError.
     """
     if not launched():
         with alone():
@@ -103,7 +103,8 @@ def joined(device: str) -> Iterator[None]:
     if rank > 0:
         logger.setLevel(logging.CRITICAL)
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
     try:
         where = choose_device(device)
         if where.type == "cuda":
@@ -136,12 +137,13 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda", own)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise RunError(f"--device {name}: torch finds no CUDA GPU here; try --device cpu")
     try:
         device = torch.device(name)
-    except RuntimeError:
-        raise RunError(f"there is no device {name!r}; try auto, cpu, cuda or cuda:0") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise RunError(f"--device {name}: torch finds no CUDA GPU here; try --device cpu")
+        torch.empty(1, device=device).cpu()
+    except (RuntimeError, AssertionError, ImportError):
+        raise RunError(f"there is no device {name!r} here; try auto, cpu, cuda or cuda:0") from None
     return device
 
 

@@ -137,6 +137,10 @@ def _setting(text: str) -> tuple[str, Any]:
     import yaml
 
     key, _, value = text.partition("=")
-    if not key or not value:
+    try:
+        loaded = yaml.safe_load(value)
+    except (yaml.YAMLError, RecursionError):
+        loaded = None
+    if not key or loaded is None:
         raise RunError(f"--slurm {text}: expected key=value, e.g. partition=gpu or timeout_min=720")
-    return key, yaml.safe_load(value)
+    return key, loaded

@@ -15,15 +15,42 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
 from harbench import __version__
+from harbench.errors import HarbenchError
 
 if TYPE_CHECKING:
     from harbench.records import Track
 
 T = TypeVar("T")
+
+
+class Interrupted(BaseException):
+    """Ctrl-C, or SIGTERM. typer would end by itself at a KeyboardInterrupt, and say nothing."""
+
+
+class _Commands(TyperGroup):
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with _telling():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        with _telling():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted from None
+
+
 app = typer.Typer(
     name="harbench",
+    cls=_Commands,
     help="Official splits, frame caches, one recipe runner and honest leaderboards for human action recognition.",
     no_args_is_help=True,
     add_completion=False,
@@ -31,7 +58,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-USER_ERROR, INCOMPLETE, CHECK_FAILED, INTERRUPTED = 1, 3, 4, 130
+USER_ERROR, INCOMPLETE, CHECK_FAILED = 1, 3, 4
 
 
 @dataclass(frozen=True)
@@ -72,6 +99,10 @@ def globals_(
     """Global options stand before the command: `harbench --home /data prepare ucf101`."""
     from harbench import console
 
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise HarbenchError("the current folder was deleted; cd to one that is there") from None
     context.obj = Settings(home, runs, quiet, verbose)
     console.setup_logging(quiet=quiet, verbose=verbose)
 
@@ -84,16 +115,12 @@ def settings_of(context: typer.Context) -> Settings:
 
 @contextmanager
 def tracked(context: typer.Context) -> Iterator[tuple[Settings, Track]]:
-    """The global options, and progress bars; Ctrl-C ends with exit code 130."""
+    """The global options, and progress bars."""
     from harbench import console
 
     settings = settings_of(context)
-    try:
-        with console.progress(quiet=settings.quiet) as track:
-            yield settings, track
-    except KeyboardInterrupt:
-        console.show_error("Interrupted. What was finished is kept; the same command goes on from there.")
-        raise typer.Exit(INTERRUPTED) from None
+    with console.progress(quiet=settings.quiet) as track:
+        yield settings, track
 
 
 def words(text: str) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from harbench.frames.skeletons import FramePairs, check_joints, eval_joints, fra
 from harbench.frames.transforms import Box, Draw, crop_box, draw, eval_clip, train_clip
 from harbench.recipe import EvalConfig, InputConfig
 from harbench.records import Clip, FrameCache, Sample
+from harbench.workers import FORK, SPAWN, uninterrupted
 
 Key = tuple[int, int, int, int]
 """epoch, position in the epoch, row of the data set, view of the sample."""
@@ -294,8 +295,7 @@ def load_each(dataset: ClipDataset, batches: Iterable[Sequence[Key]], workers: i
         num_workers=workers,
         collate_fn=_as_is,
         worker_init_fn=_start_worker if workers else None,
-        # A worker that imports torch anew takes seconds to start.
-        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+        multiprocessing_context=(FORK if sys.platform == "linux" else SPAWN) if workers else None,
         generator=torch.Generator(),  # else the loader draws from the global one
     )
     batch: Batch
@@ -307,9 +307,17 @@ def load_each(dataset: ClipDataset, batches: Iterable[Sequence[Key]], workers: i
 
 
 def _alive(loader: Iterable[Batch], workers: int) -> Iterator[Batch]:
-    """The loader's batches; a worker's death is told in words."""
+    """The loader's batches; a worker's death is told in words. Ctrl-C comes between two of them."""
+    batches: Any = None
     try:
-        yield from loader
+        with uninterrupted():
+            batches = iter(loader)
+        while True:
+            with uninterrupted():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
@@ -317,6 +325,9 @@ def _alive(loader: Iterable[Batch], workers: int) -> Iterator[Batch]:
             f"a loader process was killed ({str(error).splitlines()[0]}), most often for want of memory or of /dev/shm. "
             f"The same command goes on from the last state; fewer processes:  --set train.workers={workers // 2}"
         ) from None
+    finally:
+        with uninterrupted():
+            getattr(batches, "_shutdown_workers", int)()  # else they end with the last reference to it
 
 
 def model_inputs(
@@ -359,7 +370,6 @@ def _as_is(batch: Any) -> Any:
 
 
 def _start_worker(_: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C, and ends its workers
     if sys.platform == "linux":  # a killed parent's workers would hold its run folder's lock, which they inherited
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     gc.freeze()  # a collection would write to, and so copy, every page of the parent's objects

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harbench.errors import MediaError
+from harbench.workers import SECONDS, SPAWN
 
 
 def answers(function: Callable[..., Iterator[Any]], *args: Any, patience: float) -> Iterator[Any]:
@@ -20,11 +20,10 @@ def answers(function: Callable[..., Iterator[Any]], *args: Any, patience: float)
     Raises MediaError when it takes more than `patience` seconds to its next answer, or when its process ends before it
     does: with the last line that the process wrote on stderr, which C libraries print to.
     """
-    context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "stderr"
-        here, there = context.Pipe(duplex=False)
-        process = context.Process(target=_answer, args=(there, log, function, args), daemon=True)
+        here, there = SPAWN.Pipe(duplex=False)
+        process = SPAWN.Process(target=_answer, args=(there, log, function, args), daemon=True)
         process.start()
         there.close()
         try:
@@ -32,7 +31,7 @@ def answers(function: Callable[..., Iterator[Any]], *args: Any, patience: float)
                 try:
                     answer = here.recv()
                 except EOFError:
-                    process.join()
+                    process.join(SECONDS)
                     raise MediaError(f"its process {_end(process.exitcode)}{_last_line(log)}") from None
                 if answer is None:
                     return
@@ -40,7 +39,7 @@ def answers(function: Callable[..., Iterator[Any]], *args: Any, patience: float)
             raise MediaError(f"was still at it after {patience:.0f} s, and was ended{_last_line(log)}")
         finally:
             process.kill()
-            process.join()
+            process.join(SECONDS)
             here.close()
 
 

@@ -8,7 +8,6 @@ at the next media.
 from __future__ import annotations
 
 import io
-import multiprocessing
 import signal
 import time
 from collections import deque
@@ -41,6 +40,7 @@ from harbench.frames.decode import (
 from harbench.frames.flow import flow_images, stacked
 from harbench.frames.pose import read_pose
 from harbench.recipe import CacheConfig
+from harbench.workers import SECONDS, SPAWN
 
 Pixels = TypeVar("Pixels", Image, npt.NDArray[np.float32])
 
@@ -130,16 +130,15 @@ def _run(jobs: Sequence[Job], workers: int, busy: list[Job]) -> Iterator[Event]:
                     yield event
     finally:
         for worker in crew:
-            worker.process.terminate()
-            worker.process.join()
+            worker.process.kill()
+        for worker in crew:
+            worker.process.join(SECONDS)
             worker.connection.close()
 
 
 def _hire() -> _Worker:
-    # Spawned, not forked: the parent may hold locks of a progress bar, of OpenMP or of CUDA.
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_work, args=(there,), daemon=True)
+    here, there = SPAWN.Pipe()
+    process = SPAWN.Process(target=_work, args=(there,), daemon=True)
     process.start()
     there.close()
     return _Worker(process, here)
@@ -170,7 +169,7 @@ def _end(worker: _Worker) -> Event:
     """Kill a worker whose decoder hangs."""
     assert worker.job is not None
     worker.process.kill()
-    worker.process.join()
+    worker.process.join(SECONDS)
     worker.connection.close()
     seconds = _seconds_allowed(worker.job, worker.media)
     return Event("failed", worker.media, f"the decoder was still at it after {seconds:.0f} s, and was ended")
@@ -178,7 +177,7 @@ def _end(worker: _Worker) -> Event:
 
 def _autopsy(worker: _Worker) -> Event:
     """The media at which a worker died; between two media a signal came from outside, anything else is our fault."""
-    worker.process.join()
+    worker.process.join(SECONDS)
     worker.connection.close()
     code = worker.process.exitcode or 0
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended its process with exit code {code}"
@@ -196,7 +195,6 @@ def _behind(job: Job, media: str) -> Job:
 
 # --------------------------------------------------------------------------------------------------------- the worker
 def _work(parent: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
     cv2.setNumThreads(1)
     keep_freed_memory()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone

@@ -6,10 +6,9 @@ which is then cached like any other. MediaPipe is imported here only, and only w
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from importlib.util import find_spec
@@ -23,6 +22,7 @@ from harbench.errors import HarbenchError, MediaError, damage
 from harbench.files import replacing
 from harbench.frames.decode import Decoder, Frame, decoder_for
 from harbench.records import IMAGE_SUFFIXES, Track, silent
+from harbench.workers import pool
 
 BUNDLE = "pose_landmarker_full.task"
 URL = "https://storage.googleapis.com/mediapipe-models/pose_landmarker/pose_landmarker_full/float16/latest/" + BUNDLE
@@ -55,17 +55,14 @@ def extract_poses(
         return {}
     check_landmarker(bundle)
     failed: dict[Path, str] = {}
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(left)), context, initializer=_mute) as pool:
-        jobs = {pool.submit(_write, media, pose, bundle, decoder): media for media, pose in left.items()}
+    with pool(min(workers, len(left)), _mute) as processes:
+        jobs = {processes.submit(_write, media, pose, bundle, decoder): media for media, pose in left.items()}
         try:
             for job in track(as_completed(jobs), "finding poses", len(jobs)):
                 if why := job.result():
                     failed[jobs[job]] = why
         except BrokenProcessPool:
             raise MediaError("a process that looked for poses was killed; what was finished is kept") from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
     return failed
 
 

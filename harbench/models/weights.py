@@ -19,6 +19,7 @@ from torch import nn
 
 from harbench.datasets.parse import read_class_list
 from harbench.errors import DatasetError, HarbenchWarning, WeightsError, did_you_mean
+from harbench.files import expanded
 from harbench.models.hubs import HUBS, check_hub, fetched, hub_of, is_published
 from harbench.models.weight_files import Tensors, read_tensors
 from harbench.recipe import ModelConfig
@@ -84,14 +85,14 @@ def check_weights(config: ModelConfig) -> None:
 def _file_of(config: ModelConfig) -> Path:
     """The file of `weights` or of the run `init_from`, which has to be there."""
     if config.init_from is not None:
-        path = Path(config.init_from).expanduser() / "model.safetensors"
+        path = expanded(config.init_from) / "model.safetensors"
         if not path.is_file():
             raise WeightsError(
                 f"model.init_from: expected the folder of a finished run, found no {path.absolute()}; "
                 "`harbench run` writes it when training is done"
             )
         return path
-    path = Path(str(config.weights)).expanduser()
+    path = expanded(str(config.weights))
     if not path.is_file():
         raise WeightsError(
             f"model.weights: expected {', '.join(HUBS)}, hf:owner/name, https://... or a file; found {config.weights!r}, "
@@ -111,7 +112,7 @@ def _source(config: ModelConfig, classes: Sequence[str]) -> tuple[Tensors, tuple
         source, stated = str(path), _stated(metadata.get("classes", "[]"), path)
     if config.weights_classes == "sorted":
         return state, tuple(sorted(classes)), source
-    return state, stated if config.weights_classes is None else _listed(Path(config.weights_classes)), source
+    return state, stated if config.weights_classes is None else _listed(expanded(config.weights_classes)), source
 
 
 def _stated(classes: str, path: Path) -> tuple[str, ...]:
@@ -128,7 +129,7 @@ def _stated(classes: str, path: Path) -> tuple[str, ...]:
 def _listed(path: Path) -> tuple[str, ...]:
     """Class names of a file, one a line, in order."""
     try:
-        return read_class_list(path.expanduser())[1]
+        return read_class_list(path)[1]
     except DatasetError as error:
         raise WeightsError(
             f"model.weights_classes: expected `sorted` or a text file with one class a line: {error}"

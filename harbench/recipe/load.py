@@ -127,12 +127,16 @@ def _document(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise RecipeError(f"cannot read recipe {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise RecipeError(f"{path} is not valid YAML: {error}") from None
+        raise RecipeError(f"{path} is not valid YAML: {_why(error)}") from None
     if not isinstance(raw, dict):
         raise RecipeError(
             f"{path}: expected a mapping with data, input, model, train, eval; found {type(raw).__name__}"
         )
     return raw
+
+
+def _why(error: Exception) -> object:
+    return "nested too deeply" if isinstance(error, RecursionError) else error
 
 
 def load_document(path: Path) -> dict[str, Any]:
@@ -196,8 +200,8 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         raise RecipeError(f"--set {override!r}: expected section.key=value, for example train.epochs=2")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {override!r}: the value is not valid YAML: {error}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise RecipeError(f"--set {override[:80]!r}: the value is not valid YAML: {_why(error)}") from None
     node = raw
     *parents, last = dotted.split(".")
     for parent in parents:

@@ -68,7 +68,7 @@ def deterministic(device: torch.device, deviation: Callable[[str], None]) -> Ite
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """Ctrl-C between steps only: `with whole():` in the block holds it back until that inner block is done.
+    """Ctrl-C (and SIGTERM, where it is handled) between steps only: `with whole():` in the block holds it back to its end.
 
     Amid a step the weights, the batch statistics and the step count do not belong together, and from a state saved then
     nothing could go on to the bit. Outside the main thread Python delivers no signals; of several ranks only the first
@@ -97,8 +97,10 @@ def interruptible() -> Iterator[Callable[[], AbstractContextManager[None]]]:
     if ranks.rank() > 0 or threading.current_thread() is not threading.main_thread():
         yield whole
         return
-    before = signal.signal(signal.SIGINT, on_interrupt)
+    numbers = [signal.SIGINT] + [signal.SIGTERM] * callable(signal.getsignal(signal.SIGTERM))
+    before = {number: signal.signal(number, on_interrupt) for number in numbers}
     try:
         yield whole
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from harbench.errors import RunError
 from harbench.files import replacing, write_text
 from harbench.records import EpochStats
+from harbench.workers import uninterrupted
 
 _CURVES = ("lr", "train_loss", "train_top1", "val_loss", "val_top1", "samples_per_second")
 
@@ -31,8 +33,9 @@ def watching(folder: Path, name: str, trackers: Sequence[str]) -> Iterator[Calla
 
         def on_epoch(line: EpochStats) -> None:
             values = {curve: float(getattr(line, curve)) for curve in _CURVES if getattr(line, curve) is not None}
-            for tell in told:
-                tell(values, line.epoch)
+            with uninterrupted():
+                for tell in told:
+                    tell(values, line.epoch)
 
         yield on_epoch
 
@@ -43,13 +46,18 @@ Tell = Callable[[Mapping[str, float], int], Any]
 
 @contextmanager
 def _tensorboard(folder: Path) -> Iterator[Tell]:
-    from tensorboardX import SummaryWriter
+    # Not SummaryWriter: it writes through a queue and a thread, and a Ctrl-C amid `put` left the queue locked, for which its
+    # `close` then waited forever.
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.summary import scalar
 
-    with SummaryWriter(str(folder / "tensorboard")) as writer:
+    (folder / "tensorboard").mkdir(parents=True, exist_ok=True)
+    with closing(EventsWriter(str(folder / "tensorboard" / "events"))) as writer:
 
         def tell(values: Mapping[str, float], epoch: int) -> None:
             for curve, value in values.items():
-                writer.add_scalar(curve, value, epoch)
+                writer.write_event(Event(wall_time=time.time(), step=epoch, summary=scalar(curve, value)))
             writer.flush()
 
         yield tell

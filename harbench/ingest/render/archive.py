@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-import multiprocessing
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 
 import cv2
@@ -21,6 +20,7 @@ from harbench.ingest.render.stills import still_members
 from harbench.ingest.render.take import Take, make_take
 from harbench.ingest.skeleton import format_skeleton
 from harbench.records import DatasetSpec, Track, silent
+from harbench.workers import pool
 
 Member = tuple[str, bytes]
 
@@ -57,14 +57,9 @@ def _rendered(jobs: Sequence[tuple[str, int, Path]], workers: int) -> Iterator[P
         for job in jobs:
             yield _write_archive(*job)
         return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=spawn) as pool:
-        done = [pool.submit(_write_archive, *job) for job in jobs]
-        try:
-            for future in as_completed(done):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with pool(min(workers, len(jobs))) as processes:
+        for future in as_completed([processes.submit(_write_archive, *job) for job in jobs]):
+            yield future.result()
 
 
 def _write_archive(part: str, person: int, path: Path) -> Path:
