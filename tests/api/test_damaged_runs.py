@@ -178,7 +178,7 @@ def child(work: Path, *overrides: str, tag: str = "child") -> str:
     return load_run(work / f"runs/many/many+{tag}/official/seed0").partial
 
 
-@pytest.mark.parametrize("content", [b"", gzip.compress(b""), b"half", b"garbled", b"\xff" * 40, None])
+@pytest.mark.parametrize("content", [b"", gzip.compress(b"", mtime=0), b"half", b"garbled", b"\xff" * 40, None])
 def test_training_samples_that_cannot_be_read_are_unknown_and_never_ranked(work: Path, content: bytes | None) -> None:
     path = work / "runs" / RUN / "train_ids.txt.gz"
     good = path.read_bytes()
