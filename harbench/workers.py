@@ -79,11 +79,11 @@ class _ForkProcess(_Child, context.ForkProcess):
 
 
 class _Spawn(context.SpawnContext):
-    Process = _SpawnProcess  # type: ignore[assignment]
+    Process = _SpawnProcess
 
 
 class _Fork(context.ForkContext):
-    Process = _ForkProcess  # type: ignore[assignment]
+    Process = _ForkProcess
 
 
 SPAWN = _Spawn()

@@ -35,9 +35,9 @@ class _Commands(TyperGroup):
         with _telling():
             return super().make_context(*args, **options)
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, *args: Any) -> Any:
         with _telling():
-            return super().invoke(ctx)
+            return super().invoke(*args)
 
 
 @contextmanager
