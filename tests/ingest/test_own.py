@@ -165,6 +165,9 @@ def test_what_is_no_data_set(tmp_path: Path) -> None:
     (folder / "classes.txt").write_text("b\tb\n")
     with pytest.raises(DatasetError, match=r"not in classes\.txt: a"):
         _take(folder, tmp_path)
+    (folder / "classes.txt").write_text("a\tb\nb\ta\n")
+    with pytest.raises(DatasetError, match=r"b, a: a name of two classes|a, b: a name of two classes"):
+        _take(folder, tmp_path)
     with pytest.raises(DatasetError, match="--name mine"):
         api.prepare(str(folder), home=tmp_path)
 
