@@ -20,15 +20,16 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, TYPE_CHECKING, TypeAlias, TypeVar
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 BLOCK = 64
 """Media a block, in official order."""
-Content = bytes | npt.NDArray[np.uint8]
-Size = TypeVar("Size", int, npt.NDArray[np.int64])
+Content: TypeAlias = "bytes | npt.NDArray[np.uint8]"
+Size = TypeVar("Size", int, "npt.NDArray[np.int64]")
 _RECORD = 512
 END = bytes(2 * _RECORD)
 """A tar ends with two empty records; the next append overwrites them."""
@@ -227,6 +228,8 @@ def _files(members: Iterable[tuple[str, Content]], spool: IO[bytes]) -> Iterator
             spool.write(frame.tobytes())
             count += 1
     if frame is not None:
+        import numpy as np  # reports read indices without it
+
         about = {"descr": frame.dtype.str, "fortran_order": False, "shape": (count, *frame.shape)}
         head = io.BytesIO()
         np.lib.format.write_array_header_1_0(head, about)

@@ -15,6 +15,7 @@ from toys import many_people
 
 from harbench import api
 from harbench.errors import RecipeError, RunError
+from harbench.files import sha256
 from harbench.records import Predictions
 from harbench.reporting.runs import load_predictions, load_run
 
@@ -149,6 +150,7 @@ def rewrite(work: Path, scores: Predictions, classes: list[str] | None = None, n
     arrays["ids"] = np.array(scores.ids)
     arrays["classes"] = np.array(classes) if classes else arrays["classes"]
     np.savez(path, **arrays)
+    changed(work, name, files=load_run(path.parent).files | {path.name: sha256(path)})
 
 
 def test_a_repeated_run_makes_a_fusion_old(work: Path) -> None:

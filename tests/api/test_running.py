@@ -141,7 +141,7 @@ def test_a_model_knows_itself_and_evaluate_checks_it(work: Path) -> None:
 
 
 def test_mistakes_are_told(work: Path) -> None:
-    with pytest.raises(DatasetError, match="no class sideways"):
+    with pytest.raises(DatasetError, match="no class 'sideways'"):
         run(work, "data.classes=[sideways]", tag="a")
     with pytest.raises(RecipeError, match=r"train\.epochs.*\n.*train\.lr"):
         run(work, "train.epochs=-1", "train.lr=3")

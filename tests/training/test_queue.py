@@ -82,6 +82,7 @@ def test_a_failure_is_told_and_stops_no_other(job: Callable[[str, str], Job]) ->
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_lets_all_save_and_starts_no_other(job: Callable[[str, str], Job], number: int) -> None:
+    before = signal.getsignal(signal.SIGTERM)
     jobs = [job("a", WAITS), job("b", WAITS), job("c", WAITS)]
 
     def interrupt() -> None:
@@ -92,7 +93,7 @@ def test_an_interrupt_lets_all_save_and_starts_no_other(job: Callable[[str, str]
     with pytest.raises(KeyboardInterrupt), ended_by_signals(), closing(work_off(jobs, [HERE, HERE])) as outcomes:
         list(outcomes)
     assert [said(each) for each in jobs] == ["waits\nsaved\n", "waits\nsaved\n", ""]
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_places_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
