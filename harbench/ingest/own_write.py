@@ -86,9 +86,6 @@ def _classes(data: OwnData) -> tuple[dict[str, str], tuple[ClassLabel, ...], tup
     labels = label_order(sample.label for sample in data.samples)
     known = {word: c.key for c in data.classes for word in (c.display, c.key)}
     keys = {label: known[label] for label in labels if label in known} if data.classes else class_keys(labels)
-    words = Counter(word for c in data.classes for word in {c.display, c.key})
-    if twice := [word for word, number in words.items() if number > 1]:
-        raise DatasetError(f"{', '.join(twice[:_SHOWN])}: a name of two classes of classes.txt; rename one of them")
     if data.classes and (strangers := [label for label in labels if label not in known]):
         raise DatasetError(f"{len(strangers)} labels are not in classes.txt: {', '.join(strangers[:_SHOWN])}")
     named = [(c.key, c.display) for c in data.classes] or [(key, label) for label, key in keys.items()]
@@ -99,6 +96,9 @@ def _classes(data: OwnData) -> tuple[dict[str, str], tuple[ClassLabel, ...], tup
             f"labels that differ only in characters outside A-Z a-z 0-9 _ + - give one key: {'; '.join(same)}. "
             "Rename them, or give keys in classes.txt (key<TAB>label)."
         )
+    words = Counter(word for c in data.classes for word in {c.display, c.key})
+    if twice := [word for word, number in words.items() if number > 1]:
+        raise DatasetError(f"{', '.join(twice[:_SHOWN])}: a name of two classes of classes.txt; rename one of them")
     if len(data.classes or labels) < 2:
         raise DatasetError(f"expected two classes or more; found {understood(data)}")
     notes = []
