@@ -48,12 +48,20 @@ def main() -> None:
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        _run()
+    except (KeyboardInterrupt, Interrupted):
+        interrupted()
+    finally:
+        if signal.getsignal(signal.SIGTERM) is signal.default_int_handler:  # what runs at exit would print a traceback
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _run() -> None:
+    try:
         try:
             app()
         finally:
             sys.stdout.flush()
-    except (KeyboardInterrupt, Interrupted):
-        interrupted()
     except FollowerError:
         sys.exit(USER_ERROR)
     except HarbenchError as error:
