@@ -11,6 +11,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, TYPE_CHECKING, Any
 
 from harbench.errors import DatasetError, HarbenchError, MediaError, damage
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
+NPY_DAMAGE = (ValueError, EOFError, MemoryError, OverflowError, SyntaxError, TokenError)
+"""What numpy raises on damaged arrays, whose headers are Python's syntax."""
 _RUN = ("=", "+", "-", "@", "\t", "\r")
 """How a cell begins that a spreadsheet takes for a formula."""
 
@@ -97,21 +100,13 @@ def read_npy(path: Path, *, mapped: bool = False) -> npt.NDArray[Any]:
 
     Raises MediaError, without the path, for a file that cannot be read, is no array, or has objects in it.
     """
-    import tokenize  # a header is Python's syntax
-
     import numpy as np
 
     try:
         array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except OSError as error:
         raise MediaError(f"cannot be read: {error.strerror or error}") from None
-    except (
-        ValueError,
-        EOFError,
-        MemoryError,
-        SyntaxError,
-        tokenize.TokenError,
-    ) as error:  # headers are Python's syntax
+    except NPY_DAMAGE as error:
         raise MediaError(f"not an array file: {damage(error)}") from None
     if not isinstance(array, np.ndarray):
         raise MediaError("expected one array, found several")

@@ -13,23 +13,19 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from harbench.errors import DatasetError, MediaError, damage
-from harbench.files import read_npy, replacing
+from harbench.files import NPY_DAMAGE, read_npy, replacing
 
 _ORDERS = ("TMVC", "MTVC", "CTVM", "TVC", "CTV")
 _NAMES = {"T": "frames", "M": "bodies", "V": "joints", "C": "channels"}
 _CHANNELS = (2, 3, 4)
 _MOST_BODIES, _FEWEST_JOINTS = 10, 5
-_DAMAGED = (
-    OSError, ValueError, EOFError, NotImplementedError, OverflowError, RuntimeError, SyntaxError, TokenError, zlib.error,
-    zipfile.BadZipFile,
-)  # fmt: skip
+_DAMAGED = (*NPY_DAMAGE, OSError, NotImplementedError, RuntimeError, zlib.error, zipfile.BadZipFile)
 """What zipfile and numpy raise on damaged archives."""
 Shapes = Mapping[str, tuple[int, ...]]
 """Media -> shape of its array."""
@@ -144,17 +140,7 @@ def npz_shapes(path: Path) -> Shapes:
                         else np.lib.format.read_array_header_2_0
                     )
                     shapes[name] = read(member)[0]
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        SyntaxError,
-        TokenError,
-        zlib.error,
-        zipfile.BadZipFile,
-    ) as error:
+    except _DAMAGED as error:
         raise MediaError(f"{path}: expected an .npz of pose arrays, found damage: {damage(error)}") from None
     return shapes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from itertools import permutations
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from harbench import api
-from harbench.errors import DatasetError
+from harbench.errors import DatasetError, MediaError
+from harbench.files import read_npy
 from harbench.frames.cache import open_cache
 from harbench.ingest.own import OwnOptions
-from harbench.ingest.pose_axes import read_axes
+from harbench.ingest.pose_axes import npz_shapes, read_axes
 
 LENGTHS = {"T": 40, "M": 2, "V": 25, "C": 3}
 
@@ -114,3 +116,23 @@ def test_the_pose_that_was_read_as_40_bodies_is_not(test_data: Path) -> None:
     with pytest.raises(DatasetError, match="fit MTVC and CTVM"):
         read_axes({"walk/p0.npy": found})
     assert read_axes({"walk/p0.npy": found}, "CTVM").put(np.zeros(found)).shape == (40, 2, 25, 3)
+
+
+@pytest.mark.parametrize(
+    "shape", ["(9, 17, 2), ", "(99999999999, 99999999999, 2), ", "(-9, 17, 2), ", "(0, 17, 2), ", "((("]
+)
+def test_headers_that_say_what_is_not_there(tmp_path: Path, shape: str) -> None:
+    head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    path = tmp_path / "a.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00v\x00" + head.encode() + bytes(99))
+    for mapped in (False, True):
+        try:
+            assert 0 in read_npy(path, mapped=mapped).shape
+        except MediaError as told:
+            assert "not an array file" in str(told)
+    with zipfile.ZipFile(tmp_path / "poses.npz", "w") as archive:
+        archive.write(path, "a.npy")
+    try:
+        assert set(npz_shapes(tmp_path / "poses.npz")) == {"a.npy"}
+    except MediaError as told:
+        assert "found damage" in str(told)
