@@ -103,7 +103,8 @@ def read_npy(path: Path, *, mapped: bool = False) -> npt.NDArray[Any]:
     import numpy as np
 
     try:
-        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        with np.errstate(over="ignore"):
+            array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except OSError as error:
         raise MediaError(f"cannot be read: {error.strerror or error}") from None
     except NPY_DAMAGE as error:
