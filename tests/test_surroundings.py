@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -102,3 +103,8 @@ def test_str_where_a_path_is_meant(tmp_path: Path) -> None:
     assert [len(api.doctor(files, home=home).files) for files in (media, [media])] == [1, 1]  # type: ignore[arg-type]
     with pytest.raises(RunError, match="no finished run in"):
         api.evaluate("nowhere", home=home, runs=str(tmp_path))  # type: ignore[arg-type]
+
+
+def test_public_functions_can_be_sent_to_other_processes() -> None:
+    for name in ("prepare", "run", "report"):
+        assert pickle.loads(pickle.dumps(getattr(api, name))) is getattr(api, name)

@@ -126,7 +126,9 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"harbench.api has no {name}")
     found = getattr(import_module(f"harbench.api.{_HOME_OF[name]}"), name)
-    return _with_paths(found) if isfunction(found) else found
+    if isfunction(found):
+        found = globals()[name] = _with_paths(found)  # kept, so that it is one object, which pickle asks for
+    return found
 
 
 def _with_paths(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -144,4 +146,5 @@ def _with_paths(function: Callable[..., Any]) -> Callable[..., Any]:
                 bound.arguments[name] = paths if "Sequence" in kinds[name] else paths[0]
         return function(*bound.args, **bound.kwargs)
 
+    call.__module__ = __name__  # where pickle finds it, as for `pool.map(api.prepare, ...)`
     return call

@@ -120,9 +120,13 @@ def _orientation(data: bytes) -> int:
         return 1
     from PIL import Image
 
+    # Pillow's limit is for decoding; here it reads a few bytes, and phones take pictures of 200 megapixels.
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         with Image.open(io.BytesIO(data)) as image:
             found: Any = image.getexif().get(0x0112)
     except (OSError, SyntaxError, ValueError, KeyError, struct.error) as error:
         raise MediaError(f"its orientation cannot be read: {error}") from None
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
     return int(found) if found in range(1, 9) else 1

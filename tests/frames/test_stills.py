@@ -23,6 +23,9 @@ def picture() -> np.ndarray:
     return image
 
 
+PIXELS = picture()[..., 0].size
+
+
 def encoded(form: str, orientation: int = 1, **options: object) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -41,6 +44,14 @@ def test_exif_turns_every_form(form: str) -> None:
         assert found.image.shape == expected.shape, orientation
         assert np.abs(found.image.astype(int) - expected).mean() < 6, orientation
         assert found.original == (data if (form, orientation) == ("JPEG", 1) else None)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("limit", [PIXELS - 1, PIXELS // 4])
+def test_pictures_of_more_pixels_than_pillow_decodes(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)  # above it a warning, above twice of it an error
+    assert decode_still(encoded("JPEG", 6)).image.shape == picture().swapaxes(0, 1).shape
+    assert limit == Image.MAX_IMAGE_PIXELS
 
 
 MOVIE = b"\0\0\0\x18ftypmp42" + b"\xff\xd8 a frame \xff\xda of a movie" * 9
