@@ -62,6 +62,8 @@ def read_submission(path: Path, classes: Sequence[ClassLabel]) -> Submission:
     if not path.is_file() or reader is None:
         raise DatasetError(f"{path}: expected a file of predictions, {', '.join(readers)}; found none")
     found = reader(path, classes)
+    if not len(found.scores):
+        raise DatasetError(f"{path}: there are no predictions in it")
     scores = checked_scores(found.scores, str(path))
     rows, columns = scores.shape
     if len(found.names) not in (0, rows) or len(found.classes) not in (0, columns):

@@ -128,8 +128,8 @@ def test_numbers_count_as_the_class_list_does(
         (lines("id,label", *(f"{name},11" for name in IDS)), "official", "from 1 to 10; found 11"),
         (lines(f"id,{COLUMNS}", *ROWS), "official", "leave out --classes-order"),
         (lines(f"id,{COLUMNS}", *ROWS, f"{IDS[0]}{',x' * 10}"), "", "line 12"),
-        (lines(f"id,{COLUMNS}"), "", r"found \[0, 10\]"),
-        (lines("," * 10, "," * 10), "official", r"found \[0, 10\]"),
+        (lines(f"id,{COLUMNS}"), "", "there are no predictions"),
+        (lines("," * 10, "," * 10), "official", "there are no predictions"),
     ],
     ids=["top-k", "top-k names", "square", "many", "range", "named", "cell", "header", "commas"],
 )
