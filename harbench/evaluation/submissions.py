@@ -62,7 +62,7 @@ def read_submission(path: Path, classes: Sequence[ClassLabel]) -> Submission:
     if not path.is_file() or reader is None:
         raise DatasetError(f"{path}: expected a file of predictions, {', '.join(readers)}; found none")
     found = reader(path, classes)
-    if not len(found.scores):
+    if found.scores.ndim and not len(found.scores):
         raise DatasetError(f"{path}: there are no predictions in it")
     scores = checked_scores(found.scores, str(path))
     rows, columns = scores.shape
