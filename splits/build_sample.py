@@ -18,9 +18,9 @@ sys.path.insert(0, str(HERE.parent))
 
 from harbench.datasets import sample, sample_stills  # noqa: E402
 from harbench.files import write_text  # noqa: E402
-from harbench.ingest.render import draw  # noqa: E402
-from harbench.ingest.render.stills import still  # noqa: E402
-from harbench.ingest.render.take import make_take  # noqa: E402
+from harbench.synthetic import draw  # noqa: E402
+from harbench.synthetic.stills import still  # noqa: E402
+from harbench.synthetic.take import make_take  # noqa: E402
 
 HASHED = (
     "r1/walk/1/1",

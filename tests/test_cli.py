@@ -16,8 +16,7 @@ from unittest.mock import patch
 import pytest
 from toys import toy_videos
 
-from harbench import console
-from harbench.cli import main
+from harbench.cli import main, views
 
 COMMANDS = (
     "check",
@@ -78,8 +77,8 @@ def process(*arguments: object, cwd: Path, code: int = 0) -> Said:
 @pytest.fixture(autouse=True)
 def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines as long as on a wide terminal, whatever pytest runs in."""
-    monkeypatch.setattr(console.out, "width", 160)
-    monkeypatch.setattr(console.err, "width", 160)
+    monkeypatch.setattr(views.out, "width", 160)
+    monkeypatch.setattr(views.err, "width", 160)
 
 
 def test_every_command_has_help_and_stands_in_the_readme(tmp_path: Path) -> None:

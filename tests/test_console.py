@@ -9,20 +9,20 @@ import warnings
 import pytest
 from rich.console import Console
 
-from harbench import console
+from harbench.cli import views
 from harbench.errors import HarbenchWarning
 
 
 def told(monkeypatch: pytest.MonkeyPatch, *, terminal: bool) -> io.StringIO:
     out = io.StringIO()
-    monkeypatch.setattr(console, "err", Console(file=out, force_terminal=terminal, width=120))
+    monkeypatch.setattr(views, "err", Console(file=out, force_terminal=terminal, width=120))
     return out
 
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_items_are_counted_and_bytes_say_their_size(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
     out = told(monkeypatch, terminal=terminal)
-    with console.progress(quiet=False) as track:
+    with views.progress(quiet=False) as track:
         assert list(track("abc", "counting [x]", 3)) == ["a", "b", "c"]
         positions = [0, 400_000, 0, 1_000_000, 2_000_000]  # began again in between
         assert list(track(positions, "fetching", 2_000_000, "bytes")) == positions
@@ -36,7 +36,7 @@ def test_items_are_counted_and_bytes_say_their_size(monkeypatch: pytest.MonkeyPa
 
 def test_quiet_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     out = told(monkeypatch, terminal=True)
-    with console.progress(quiet=True) as track:
+    with views.progress(quiet=True) as track:
         assert list(track([1], "fetching", 1, "bytes")) == [1]
     assert out.getvalue() == ""
 
@@ -45,9 +45,9 @@ def test_warnings_of_harbench_are_lines_of_the_log(monkeypatch: pytest.MonkeyPat
     """Without the path and line of the source that Python shows, which mean nothing to a user; others stay as they are."""
     out = told(monkeypatch, terminal=False)
     others: list[str] = []
-    monkeypatch.setattr(console, "_show_foreign_warning", lambda message, *_: others.append(str(message)))
+    monkeypatch.setattr(views, "_show_foreign_warning", lambda message, *_: others.append(str(message)))
     monkeypatch.setattr(logging.getLogger("harbench"), "handlers", [])
-    console.setup_logging(quiet=True, verbose=False)
+    views.setup_logging(quiet=True, verbose=False)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn("look here", HarbenchWarning, stacklevel=1)

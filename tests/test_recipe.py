@@ -10,14 +10,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harbench.api.catalog import find_recipe, read_any, read_recipe, recipe_paths
-from harbench.api.facts import input_shape
-from harbench.api.fitting import warn_of_settings
 from harbench.datasets.tables import expand_splits, load_spec, load_split
 from harbench.errors import HarbenchWarning, RecipeError
 from harbench.recipe import Fusion, Recipe, TrainConfig, differing_keys, dump_recipe, load_any, load_recipe
-from harbench.reporting.comparability import METRICS
+from harbench.recipe.shipped import find_recipe, recipe_paths
 from harbench.reporting.published import load_published
+from harbench.runs.catalog import read_any, read_recipe
+from harbench.runs.comparability import METRICS
+from harbench.runs.fitting import warn_of_settings
+from harbench.runs.record import input_shape
 
 GOOD = {
     "family": "3d-cnn",

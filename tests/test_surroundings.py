@@ -13,9 +13,9 @@ from test_cli import harbench
 from toys import many_people
 
 from harbench import api
-from harbench.api.folders import checked_tag
-from harbench.api.processes import choose_device
 from harbench.errors import RunError
+from harbench.evaluation.processes import choose_device
+from harbench.runs.folder import checked_tag
 
 
 def shell(line: str, cwd: Path, code: int, **environment: str) -> str:

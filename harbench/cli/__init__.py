@@ -78,9 +78,9 @@ def _run() -> None:
 
 
 def _end(message: str) -> NoReturn:
-    from harbench import console
+    from harbench.cli import views
 
-    console.show_error(message)
+    views.show_error(message)
     sys.exit(USER_ERROR)
 
 

@@ -97,14 +97,14 @@ def globals_(
     ] = False,
 ) -> None:
     """Global options stand before the command: `harbench --home /data prepare ucf101`."""
-    from harbench import console
+    from harbench.cli import views
 
     try:
         Path.cwd()
     except FileNotFoundError:
         raise HarbenchError("the current folder was deleted; cd to one that is there") from None
     context.obj = Settings(home, runs, quiet, verbose)
-    console.setup_logging(quiet=quiet, verbose=verbose)
+    views.setup_logging(quiet=quiet, verbose=verbose)
 
 
 def settings_of(context: typer.Context) -> Settings:
@@ -116,10 +116,10 @@ def settings_of(context: typer.Context) -> Settings:
 @contextmanager
 def tracked(context: typer.Context) -> Iterator[tuple[Settings, Track]]:
     """The global options, and progress bars."""
-    from harbench import console
+    from harbench.cli import views
 
     settings = settings_of(context)
-    with console.progress(quiet=settings.quiet) as track:
+    with views.progress(quiet=settings.quiet) as track:
         yield settings, track
 
 
@@ -144,12 +144,12 @@ def rate(text: str) -> int:
 
 def show(result: T, text: Callable[[T], str], as_json: bool) -> None:
     """A returned record as JSON, or as `text` puts it for people."""
-    from harbench import console
+    from harbench.cli import views
 
     if as_json:
         print_json(result)
     else:
-        console.say(text(result))
+        views.say(text(result))
 
 
 def print_json(value: Any) -> None:

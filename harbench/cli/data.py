@@ -29,7 +29,7 @@ def datasets(
     as_json: Json = False,
 ) -> None:
     """What can be prepared, what is here: classes, counts, size, licence, homepage."""
-    from harbench import console
+    from harbench.cli import views
 
     found = api.datasets(name, home=settings_of(context).home)
     if as_json:
@@ -38,11 +38,11 @@ def datasets(
         good = [s for s in found if not s.problem]
         columns = ("name", "title", "classes", "samples", "media here", "size")
         rows = [(s.name, s.title, s.classes, s.samples, f"{s.media_here}/{s.media_total}", s.size) for s in good]
-        console.show_table("Data sets", columns, rows, numeric=columns[2:5])
-        console.say_broken({s.name: s.problem for s in found if s.problem})
+        views.show_table("Data sets", columns, rows, numeric=columns[2:5])
+        views.say_broken({s.name: s.problem for s in found if s.problem})
     else:
         for key, value in asdict(found[0]).items():
-            console.say(f"{key:14} {', '.join(value) if isinstance(value, (list, tuple)) else value}")
+            views.say(f"{key:14} {', '.join(value) if isinstance(value, (list, tuple)) else value}")
     if any(each.problem for each in found):
         raise typer.Exit(INCOMPLETE)
 
@@ -63,7 +63,7 @@ def splits(
     as_json: Json = False,
 ) -> None:
     """The official partition, and whether nothing straddles train and test; --audit measures somebody else's."""
-    from harbench import console
+    from harbench.cli import views
 
     if audit:
         with tracked(context) as (settings, track):
@@ -82,10 +82,10 @@ def splits(
              c.shared_groups, "; ".join(c.problems) or "yes")
             for c in found
         ]  # fmt: skip
-        console.show_table(f"{name}: official partition", columns, rows, numeric=columns[1:6])
+        views.show_table(f"{name}: official partition", columns, rows, numeric=columns[1:6])
         for split_check in found:
             for note in split_check.notes:
-                console.say(f"{split_check.split}: {note}")
+                views.say(f"{split_check.split}: {note}")
     if check and any(each.problems for each in found):
         raise typer.Exit(CHECK_FAILED)
 
@@ -143,7 +143,7 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """What is installed and works; over given files every decoder's frame count, order, pixel differences, speed."""
-    from harbench import console
+    from harbench.cli import views
 
     with tracked(context) as (settings, track):
         found = api.doctor(files or (), home=settings.home, track=track)
@@ -151,7 +151,7 @@ def doctor(
         print_json(found)
         return
     parts = [(p.name, "works" if p.works else "no", p.version, p.purpose, p.advice) for p in found.parts]
-    console.show_table("This machine", ("what", "", "version", "for", "what to do"), parts)
+    views.show_table("This machine", ("what", "", "version", "for", "what to do"), parts)
     columns = ("decoder", "frames", "size", "first", "last", "mean", "in order", "frames/s", "in its own words")
     for file in found.files:
         rows = [
@@ -161,6 +161,6 @@ def doctor(
              "; ".join(filter(None, (d.problem, *d.notes))))
             for d in file.decoders
         ]  # fmt: skip
-        console.show_table(
+        views.show_table(
             f"{file.path}  (differences from PyAV, of 255)", columns, rows, numeric=(*columns[1:6], columns[7])
         )

@@ -34,20 +34,20 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Leaderboards that compare like with like: terminal, md, csv, tex, badges and one self-contained page."""
-    from harbench import console
+    from harbench.cli import views
 
     settings = settings_of(context)
     result = api.report(tuple(dataset or ()), home=settings.home, runs=settings.runs, output=output, details=details)
     if as_json:
         print_json(result)
     else:
-        console.show_leaderboard(result.board, limit)
-        console.say(f"Page:  {result.page}")
-        console.say(f"Also:  {', '.join(str(path) for path in result.files if path != result.page)}")
+        views.show_leaderboard(result.board, limit)
+        views.say(f"Page:  {result.page}")
+        views.say(f"Also:  {', '.join(str(path) for path in result.files if path != result.page)}")
         if result.badges:
-            console.say(f"Badges for shields.io:  {result.badges[0].parent}")
+            views.say(f"Badges for shields.io:  {result.badges[0].parent}")
         for line in result.next:
-            console.say(f"Next:  {line}")
+            views.say(f"Next:  {line}")
     if result.board.broken:
         raise typer.Exit(INCOMPLETE)
 

@@ -45,7 +45,7 @@ def recipes(
     as_json: Json = False,
 ) -> None:
     """List, show and validate recipes."""
-    from harbench import console
+    from harbench.cli import views
 
     if schema:
         print_json(api.recipe_schema())
@@ -65,10 +65,10 @@ def recipes(
                 for r in found
                 if r.family == family
             ]
-            console.show_table(family, ("name", "data", "expected", "what"), rows)
-            console.say("")
+            views.show_table(family, ("name", "data", "expected", "what"), rows)
+            views.say("")
     else:
-        console.say(api.recipe_text(found[0]))
+        views.say(api.recipe_text(found[0]))
 
 
 @app.command()
@@ -122,12 +122,12 @@ def run(
 
 
 def _show_grid(result: api.GridResult) -> None:
-    from harbench import console
+    from harbench.cli import views
 
     keys = tuple(result.trials[0].settings)
     rows = [(*trial.settings.values(), f"{trial.val_top1:.2f}", trial.epoch) for trial in result.trials]
-    console.show_table("On val", (*keys, "val top-1", "epoch"), rows, numeric=("val top-1", "epoch"))
-    console.say(f"all of it: {result.table}\nthe best:  {result.command}")
+    views.show_table("On val", (*keys, "val top-1", "epoch"), rows, numeric=("val top-1", "epoch"))
+    views.say(f"all of it: {result.table}\nthe best:  {result.command}")
 
 
 @app.command()

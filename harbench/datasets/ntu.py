@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 
-from harbench import places
+from harbench import paths
 from harbench.records import Archive, DatasetSpec, Sample, Subset
 
 CITATION_60 = (
@@ -73,7 +73,7 @@ def samples(table: str, actions: Sequence[int], split: str) -> Iterator[Sample]:
     `table` is the data set whose recordings.csv is read. The target is the position in `actions`, the group the person.
     """
     targets = {action: target for target, action in enumerate(actions)}
-    with open(places.shipped("splits") / table / "recordings.csv", encoding="utf-8", newline="") as handle:
+    with open(paths.shipped("splits") / table / "recordings.csv", encoding="utf-8", newline="") as handle:
         recordings = sorted(
             (int(row["setup"]), int(row["performer"]), int(row["replication"]), frozenset(row["incomplete"].split()))
             for row in csv.DictReader(handle)

@@ -4,7 +4,7 @@ It follows KTH (the person split, the scenarios, 160x120 at 25 fps) and adds wha
 are the same poses at another phase speed, sit_down and stand_up the same frames in reverse order, so that no single
 frame can do better than chance between them. See `splits/sample/README.md` for what was measured.
 
-This module is the grammar of its names and the rules of its splits; `ingest/render/` draws what the names say.
+This module is the grammar of its names and the rules of its splits; `synthetic/` draws what the names say.
 """
 
 from __future__ import annotations

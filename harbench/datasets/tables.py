@@ -20,9 +20,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from types import ModuleType
 
-from harbench import places
+from harbench import paths
 from harbench.datasets.parse import KEY, Row, label_order, read_classes, read_samples, without_suffix
-from harbench.errors import DatasetError, did_you_mean
+from harbench.errors import DatasetError, did_you_mean, nearest_or_all
 from harbench.records import ClassLabel, DatasetSpec, Sample, SplitTable, Subset
 
 _DEFINES_SPEC = re.compile(r"^SPEC\b[^=\n]*=", re.MULTILINE)
@@ -40,7 +40,7 @@ def load_spec(name: str, home: Path | None = None) -> DatasetSpec:
     """The `SPEC` of the data set `name`. Raises DatasetError when there is none, or two, or it is something else."""
     files = _spec_files(home).get(name)
     if files is None:
-        if name in {readme.parent.name for readme in places.shipped("splits").glob("*/README.md")}:
+        if name in {readme.parent.name for readme in paths.shipped("splits").glob("*/README.md")}:
             raise DatasetError(
                 f"Of {name} harbench ships published numbers only, no split. Make it of your own copy with "
                 f"`harbench prepare DIR --name {name}`; splits/{name}/README.md says what DIR holds."
@@ -222,7 +222,7 @@ def _read_listed_classes(spec: DatasetSpec, home: Path | None) -> tuple[ClassLab
 
 
 def _table_file(spec: DatasetSpec, name: str, home: Path | None) -> Path:
-    for folder in places.splits_folders(spec.name, home):
+    for folder in paths.splits_folders(spec.name, home):
         if (folder / name).is_file():
             return folder / name
     where = (
@@ -315,3 +315,29 @@ def _smallest_hashes(dataset: str, labels: dict[str, set[int]], fraction: float)
         groups.sort(key=lambda group: hashlib.sha256(f"{dataset}/{group}".encode()).digest())
         held_out.update(groups[: max(round(fraction * len(groups)), 1)] if len(groups) > 1 else ())
     return held_out
+
+
+def published_names(home: Path | None = None) -> list[str]:
+    """The data sets with published numbers, shipped or the user's own, sorted."""
+    roots = [paths.shipped("splits"), *([home / "splits"] if home is not None else [])]
+    return sorted({path.parent.name for root in roots for path in root.glob("*/published.csv")})
+
+
+def class_numbers(table: SplitTable, keys: Sequence[str]) -> list[int]:
+    """The numbers of these classes, in official order. Raises DatasetError where there is none of that key."""
+    known = {label.key: index for index, label in enumerate(table.classes)}
+    for key in keys:
+        if key not in known:
+            raise DatasetError(f"{table.dataset} has no class {key!r}{nearest_or_all(key, known)}")
+    return sorted(known[key] for key in set(keys))
+
+
+def keep_classes(table: SplitTable, keys: tuple[str, ...]) -> SplitTable:
+    """Only the samples of these classes, in official class order, targets renumbered."""
+    kept = class_numbers(table, keys)
+    renumbered = {old: new for new, old in enumerate(kept)}
+    return replace(
+        table,
+        classes=tuple(table.classes[index] for index in kept),
+        samples=tuple(replace(s, target=renumbered[s.target]) for s in table.samples if s.target in renumbered),
+    )

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from harbench.errors import MediaError
-from harbench.evaluation import ranks
+from harbench.evaluation import distributed
 from harbench.frames.clips import ClipDataset, evaluation_keys, load_each, model_inputs
 from harbench.recipe import EvalConfig
 from harbench.records import Predictions, Track, silent
@@ -52,7 +52,7 @@ def predict(
     if not len(data):
         raise MediaError("there are no samples to score")
     keys, size = evaluation_keys(len(data), data.views).tolist(), config.batch_size
-    mine = [keys[start : start + size] for start in range(0, len(keys), size)][ranks.rank() :: ranks.size()]
+    mine = [keys[start : start + size] for start in range(0, len(keys), size)][distributed.rank() :: distributed.size()]
     batches = load_each(data, mine, workers)
     scores: _Scores | None = None
     failed: dict[int, str] = {}
@@ -71,7 +71,7 @@ def predict(
     finally:
         for module, mode in modes.items():
             module.training = mode
-    failed = ranks.union(failed)
+    failed = distributed.union(failed)
     scores = _gathered(scores, data, torch.device(device))
     if scores is None:
         reason = next(iter(failed.values()))
@@ -101,9 +101,9 @@ def _no_scores(samples: int, views: int, classes: int) -> _Scores:
 
 def _gathered(scores: _Scores | None, data: ClipDataset, device: torch.device) -> _Scores | None:
     """The scores of all ranks together; None when no rank has any."""
-    if ranks.size() == 1:
+    if distributed.size() == 1:
         return scores
-    classes = int(ranks.largest(0 if scores is None else scores.logits.shape[1]))
+    classes = int(distributed.largest(0 if scores is None else scores.logits.shape[1]))
     if not classes:
         return None
     mine = scores or _no_scores(len(data), data.views, classes)
@@ -111,9 +111,9 @@ def _gathered(scores: _Scores | None, data: ClipDataset, device: torch.device) -
     if mine.views is not None:
         scored = ~np.isnan(mine.views)
         parts = np.stack([np.where(scored, mine.views, 0), scored]).astype(np.float64)
-        summed, seen = ranks.total(parts, device)
+        summed, seen = distributed.total(parts, device)
         views = np.where(seen > 0, summed, np.nan).astype(np.float16)
-    return _Scores(ranks.total(mine.logits, device), ranks.total(mine.probabilities, device), views)
+    return _Scores(distributed.total(mine.logits, device), distributed.total(mine.probabilities, device), views)
 
 
 def _add(

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from harbench.ingest.positions import Positions
-from harbench.ingest.skeleton import JOINTS
+from harbench.datasets.skeleton_files import JOINTS
+from harbench.frames.positions import Positions
 from harbench.recipe.inputs import Bodies
 
 Pose = npt.NDArray[np.float32]

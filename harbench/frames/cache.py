@@ -7,8 +7,9 @@ one raw array a media, poses as one array a media. Resizing is to a short side, 
 from __future__ import annotations
 
 import io
+import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -16,15 +17,16 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
-from harbench import places
+from harbench import paths
 from harbench.errors import CacheError
 from harbench.frames.blocks import BLOCK, Entry, block_of, padded, read_entries, tar_path
 from harbench.frames.decode import Decoder
 from harbench.frames.fill import Job, fill_blocks, source_of
 from harbench.frames.flow import unstacked
 from harbench.recipe import CacheConfig
-from harbench.records import CacheReport, MediaInfo, Track, silent
+from harbench.records import CacheReport, FrameCache, MediaInfo, Sample, Track, silent
 
+_LOG = logging.getLogger(__name__)
 _BYTES_PER_PIXEL = {"rgb-jpeg": 0.30, "rgb-raw": 3.0, "flow-jpeg": 0.05, "flow-raw": 2.0}
 """Seen on UCF-101 at quality 90; for estimates only."""
 _SECONDS_PER_FRAME = {"rgb": 1.4e-3, "dis": 18e-3, "farneback": 25e-3}
@@ -243,7 +245,7 @@ def find_cache(home: Path, dataset: str, config: CacheConfig, *, make: str) -> P
 
     Raises CacheError with `make`, the command that makes it, when there is none.
     """
-    exact = places.cache_folder(home, dataset, config.name)
+    exact = paths.cache_folder(home, dataset, config.name)
     # Flow is in pixels of its own size: another size is another flow.
     larger = [] if config.stream != "rgb" else _larger_caches(exact.parent, config)
     for folder in (exact, *larger):
@@ -279,3 +281,22 @@ def estimate_cache_bytes(media: int, config: CacheConfig, *, unit: str) -> int:
 def estimate_cache_seconds(media: int, config: CacheConfig, *, unit: str, workers: int) -> float:
     """Rough time to fill a cache, for people: frames of 320x240, on as many cores as workers."""
     return media * _FRAMES[unit] * _SECONDS_PER_FRAME[config.flow if config.stream == "flow" else "rgb"] / workers
+
+
+def cut_ranges(samples: Iterable[Sample], cache: FrameCache) -> dict[str, str]:
+    """Sample id -> words, for every frame range that ends beyond what was decoded (KTH's person01_boxing_d4).
+
+    Such a sample is read up to the last frame there is; one that begins beyond it cannot be read, and counts as wrong.
+    """
+    return {
+        sample.sample_id: f"frames {sample.start or 0} to {sample.end - 1}, decoded up to {frames - 1}"
+        for sample in samples
+        if sample.end is not None and sample.media in cache and (frames := cache.info(sample.media).frames) < sample.end
+    }
+
+
+def warn_of_cut_ranges(samples: Iterable[Sample], cache: FrameCache) -> None:
+    """Log the samples of `cut_ranges`."""
+    cut = [f"{sample_id} ({words})" for sample_id, words in cut_ranges(samples, cache).items()]
+    if cut:
+        _LOG.warning("frame ranges cut to what was decoded (%d): %s", len(cut), ", ".join(cut[:10]))

@@ -10,7 +10,7 @@ import numpy as np
 from harbench.errors import MediaError
 from harbench.files import read_npy
 from harbench.frames.bodies import CHOICES, Pose
-from harbench.ingest.positions import read_positions
+from harbench.frames.positions import read_positions
 from harbench.recipe.inputs import Bodies
 
 

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from harbench.errors import RecipeError, did_you_mean, nearest_or_all
-from harbench.places import shipped
+from harbench.paths import shipped
 from harbench.recipe.fusion import Fusion
 from harbench.recipe.schema import Recipe
 

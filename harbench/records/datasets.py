@@ -117,7 +117,7 @@ class DatasetSpec:
     rows: Callable[[str], Iterable[Sample]] | None = None
     """Makes the rows of a split by rule (NTU); None: they stand in `splits/<name>/samples.csv`."""
     rendered: bool = False
-    """harbench makes the archives itself, with `ingest.render.render_archives`; False: they are fetched."""
+    """harbench makes the archives itself, with `synthetic.render_archives`; False: they are fetched."""
 
 
 @dataclass(frozen=True)

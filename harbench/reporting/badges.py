@@ -6,8 +6,8 @@ import json
 import re
 
 from harbench.records import Leaderboard, Table
-from harbench.reporting.comparability import METRICS
 from harbench.reporting.render import with_spread
+from harbench.runs.comparability import METRICS
 
 
 def badges(board: Leaderboard) -> dict[str, str]:

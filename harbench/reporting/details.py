@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
 
+from harbench.analysis.thumbnails import thumbnails
 from harbench.errors import RunError
 from harbench.files import csv_text
 from harbench.records import Leaderboard, RunRecord
-from harbench.reporting.runs import load_class_keys, load_predictions
-from harbench.reporting.thumbnails import thumbnails
+from harbench.runs.store import load_class_keys, load_predictions
 
 SAMPLES = 4
 """Best and worst samples that are shown, each."""

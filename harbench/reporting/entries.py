@@ -14,8 +14,8 @@ from statistics import fmean, stdev
 from typing import Literal
 
 from harbench.records import Comparability, ProtocolFacts, PublishedResult, RunRecord
+from harbench.runs.comparability import LOPO, pooled_split
 
-LOPO = "lopo-"
 _POOLED = ("top1", "top5")
 """Metrics that are a share of samples, so that folds can be pooled from their values and counts alone."""
 # Student's t, 97.5 % quantile, 1 to 29 degrees of freedom (any statistics table); the report must not load scipy.
@@ -61,13 +61,6 @@ class Entry:
     """Folders of the runs behind the number."""
     latency_ms: float | None = None
     latency_on: str = ""
-
-
-def pooled_split(split: str) -> str:
-    """`lopo` of a fold of leave-one-person-out (`lopo-video` where it is of whole videos); any other split is its own."""
-    if not split.startswith(LOPO):
-        return split
-    return "lopo-video" if split.endswith("-video") else "lopo"
 
 
 # ---------------------------------------------------------------------------------------------------------- published

@@ -20,8 +20,8 @@ from harbench.records import (
     RunRecord,
     Table,
 )
-from harbench.reporting.comparability import part_words, protocol_differences, rankable, unknown_names, why_not_ranked
-from harbench.reporting.entries import LOPO, Entry, Protocols, published_entry, run_entries
+from harbench.reporting.entries import Entry, Protocols, published_entry, run_entries
+from harbench.runs.comparability import LOPO, part_words, protocol_differences, rankable, unknown_names, why_not_ranked
 
 _FOOTNOTED = ("modality", "pretraining", "frames", "views", "selection")
 """Parts of the protocol that move a number by points; the others are only shown."""

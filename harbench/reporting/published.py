@@ -9,9 +9,9 @@ import csv
 from pathlib import Path
 
 from harbench.errors import PublishedError
-from harbench.places import shipped, splits_folders
+from harbench.paths import splits_folders
 from harbench.records import UNKNOWN, Comparability, ProtocolFacts, PublishedResult
-from harbench.reporting.comparability import METRICS
+from harbench.runs.comparability import METRICS
 
 _KEY = ("label_set", "split_set", "unit", "metric", "level", "given")
 _PROTOCOL = ("modality", "pretraining", "frames", "time_base", "size", "views", "averaging", "selection")
@@ -33,12 +33,6 @@ _ALLOWED: dict[str, tuple[str, ...]] = {
 }
 _NEEDED = ("method", "family", "source_id", *_KEY, *_PROTOCOL)
 _YEARS = range(1980, 2100)
-
-
-def published_names(home: Path | None = None) -> list[str]:
-    """The data sets with published numbers, shipped or the user's own, sorted."""
-    roots = [shipped("splits"), *([home / "splits"] if home is not None else [])]
-    return sorted({path.parent.name for root in roots for path in root.glob("*/published.csv")})
 
 
 def load_published(dataset: str, home: Path | None = None) -> list[PublishedResult]:

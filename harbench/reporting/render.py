@@ -10,7 +10,7 @@ from dataclasses import asdict
 from harbench.errors import HarbenchError
 from harbench.files import csv_cell
 from harbench.records import Leaderboard, Row, Table
-from harbench.reporting.comparability import METRICS
+from harbench.runs.comparability import METRICS
 
 _SHOWN = ("modality", "pretraining", "frames", "time_base", "size", "views", "selection")
 """Parts of the protocol with a column of their own in printed tables; csv and the page have all of them."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from harbench.records import UNKNOWN, Comparability, ProtocolFacts, PublishedResult
-from harbench.reporting.comparability import METRICS, key_differences, part_words, protocol_differences, rankable
 from harbench.reporting.entries import Entry
+from harbench.runs.comparability import METRICS, key_differences, part_words, protocol_differences, rankable
 
 State = Literal["REPRODUCED", "BELOW", "INCONCLUSIVE", "NOT COMPARABLE"]
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from harbench.errors import RunError, WeightsError
-from harbench.evaluation import ranks
+from harbench.evaluation import distributed
 from harbench.files import replacing, write_text
 from harbench.models.weight_files import UNREADABLE, read_tensors
 from harbench.records import EpochStats
@@ -141,7 +141,7 @@ def resume(
 
 def note_deviation(folder: Path, words: str) -> None:
     """Add a line to `folder`/inexact.txt, once; rank 0's word counts."""
-    if ranks.rank() > 0:
+    if distributed.rank() > 0:
         return
     path = folder / INEXACT
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -195,7 +195,12 @@ def samples_of(path: Path, metadata: Mapping[str, str]) -> Seen | None:
 def _environment(device: torch.device) -> dict[str, Any]:
     """What has to be equal for a repetition to the bit, beside the plan."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return {"device": name, "ranks": ranks.size(), "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
+    return {
+        "device": name,
+        "ranks": distributed.size(),
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+    }
 
 
 def _sorted_metadata(packed: bytes) -> bytes:

@@ -16,13 +16,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from harbench.errors import RunError
-from harbench.evaluation import ranks
+from harbench.evaluation import distributed
 from harbench.evaluation.predict import predict
 from harbench.files import replacing
 from harbench.recipe import TrainConfig
 from harbench.records import EpochStats, Track, silent
 from harbench.training.checkpoint import INEXACT, Progress, note_deviation, resume, save_state
-from harbench.training.exact import deterministic, interruptible
+from harbench.training.determinism import deterministic, interruptible
 from harbench.training.job import Job, TrainData, batches_from, check_sync
 from harbench.training.modes import freezable, set_modes, weights_of
 from harbench.training.optim import build_optimizer
@@ -67,7 +67,7 @@ def fit(
     check_sync(job)
     progress = resume(run_dir, job.parts, job.plan, device)
     if progress is None:
-        if ranks.rank() == 0:
+        if distributed.rank() == 0:
             (run_dir / INEXACT).unlink(missing_ok=True)
         progress = Progress()
     if config.ema is not None:
@@ -90,7 +90,7 @@ def fit(
 
 def _job(model: nn.Module, data: TrainData, config: TrainConfig, device: torch.device, seed: int, folder: Path) -> Job:
     """The model on its device, in its memory format, partly frozen, with its optimiser."""
-    if config.bn == "sync" and ranks.size() > 1:
+    if config.bn == "sync" and distributed.size() > 1:
         if device.type != "cuda":
             raise RunError("train.bn: sync is a kernel of GPUs; on CPUs take one process, or --set train.bn=frozen")
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
@@ -123,8 +123,8 @@ def stopped_early(stats: list[EpochStats], patience: int | None) -> bool:
 def _announce(job: Job, progress: Progress) -> None:
     config, steps = job.config, job.steps_per_epoch
     logger.info("training on %d samples: %d epochs of %d steps", len(job.data.train), config.epochs, steps)
-    if ranks.size() > 1:
-        logger.info("%d devices, each with a slice of every batch of %d", ranks.size(), config.batch_size)
+    if distributed.size() > 1:
+        logger.info("%d devices, each with a slice of every batch of %d", distributed.size(), config.batch_size)
     if config.micro_batch and config.micro_batch < config.batch_size:
         logger.info("batches in parts of at most %d: batch statistics are those of the parts", config.micro_batch)
     if progress.step:
@@ -205,13 +205,13 @@ def _validate(job: Job, epoch: int) -> tuple[float | None, float | None]:
 
 
 def _save(job: Job, progress: Progress) -> None:
-    if ranks.rank() == 0:
+    if distributed.rank() == 0:
         save_state(job.folder, progress, job.parts, job.plan, job.device)
 
 
 def _write_stats(job: Job, stats: list[EpochStats]) -> None:
     """train.csv: a column a field of EpochStats, empty where there is no value."""
-    if ranks.rank() > 0:
+    if distributed.rank() > 0:
         return
     with replacing(job.folder / "train.csv") as handle:
         writer = csv.writer(handle, lineterminator="\n")

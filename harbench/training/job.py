@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from harbench.errors import RunError
-from harbench.evaluation import ranks
+from harbench.evaluation import distributed
 from harbench.frames.clips import Batch, ClipDataset, Key, load_each, training_keys
 from harbench.recipe import TrainConfig
 from harbench.training.checkpoint import Stateful
@@ -93,12 +93,12 @@ def forward_parts(job: Job, step: int) -> list[slice]:
 
     With `bn: sync` every rank has as many, as each forward pass waits for all ranks: each rank works this out alike.
     """
-    return _parts(job, batch_size(job, step))[ranks.rank()]
+    return _parts(job, batch_size(job, step))[distributed.rank()]
 
 
 def check_sync(job: Job) -> None:
     """Raise RunError where `bn: sync` would wait for a rank that has no samples left in a batch."""
-    count = ranks.size()
+    count = distributed.size()
     if job.config.bn != "sync" or count == 1 or not job.config.epochs:
         return
     for step in (0, job.steps_per_epoch - 1):
@@ -130,7 +130,7 @@ def _parts(job: Job, size: int) -> list[list[slice]]:
 
 def _rank_shares(job: Job, size: int) -> list[slice]:
     """Each rank's slice of a batch. Where full batches give each rank two samples, a smaller one gives none a single."""
-    count, config = ranks.size(), job.config
+    count, config = distributed.size(), job.config
     pairs = config.bn != "sync" and config.batch_size >= 2 * count
     return shares(size, count, job.grain, least=2 if pairs else 1)
 
@@ -141,5 +141,5 @@ def _shares(job: Job, first: int) -> Iterator[list[Key]]:
         keys = training_keys(len(job.data.train), epoch, job.seed, job.config.clips_per_epoch)
         for step in range(first % steps if epoch == first // steps else 0, steps):
             batch = keys[step * size :][: batch_size(job, step)]
-            mine = _rank_shares(job, len(batch))[ranks.rank()]
+            mine = _rank_shares(job, len(batch))[distributed.rank()]
             yield [(int(e), int(position), int(row), int(view)) for e, position, row, view in batch[mine]]

@@ -9,11 +9,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from harbench.errors import RunError
-from harbench.evaluation import ranks
+from harbench.evaluation import distributed
 from harbench.frames.clips import Batch, model_inputs
 from harbench.recipe import ScheduleConfig
 from harbench.training.checkpoint import Progress
-from harbench.training.exact import seed_step
+from harbench.training.determinism import seed_step
 from harbench.training.job import Job, batch_size, forward_parts
 from harbench.training.mixing import Mix, blend, draw_mix, partners
 from harbench.training.modes import update_average
@@ -30,7 +30,7 @@ def take_step(job: Job, progress: Progress, batch: Batch) -> None:
     """
     config = job.config
     set_rate(job.optimizer, _rate(job, progress))
-    seed_step(job.seed, progress.step, ranks.rank())
+    seed_step(job.seed, progress.step, distributed.rank())
     job.optimizer.zero_grad()
     mix = draw_mix(job.seed, progress.step, config.mixup, config.cutmix)
     loss = hits = 0.0
@@ -107,15 +107,15 @@ def _loss(logits: torch.Tensor, targets: torch.Tensor, smoothing: float) -> torc
 
 def _exchange(job: Job, sums: list[float]) -> list[float]:
     """Gradients, loss and hits summed over the ranks; batch statistics are rank 0's, as in torch's DDP."""
-    if ranks.size() == 1:
+    if distributed.size() == 1:
         return sums
     trained = [parameter for parameter in job.model.parameters() if parameter.requires_grad]
     for parameter in trained:
         if parameter.grad is None:  # a rank without samples, or a part of the model that this batch did not use
             parameter.grad = torch.zeros_like(parameter)
     totals = torch.tensor(sums, dtype=torch.float64, device=job.device)
-    ranks.add_up([*(parameter.grad for parameter in trained if parameter.grad is not None), totals])
-    ranks.take_over([buffer for buffer in job.model.buffers() if buffer.is_floating_point()])
+    distributed.add_up([*(parameter.grad for parameter in trained if parameter.grad is not None), totals])
+    distributed.take_over([buffer for buffer in job.model.buffers() if buffer.is_floating_point()])
     summed: list[float] = totals.tolist()
     return summed
 
@@ -140,7 +140,7 @@ def _too_much(job: Job, samples: int, words: str) -> str:
 
 
 def _too_few(job: Job, step: int, share: int) -> str:
-    size, count = batch_size(job, step), ranks.size()
+    size, count = batch_size(job, step), distributed.size()
     if share > 1:
         way = "larger parts:          --set train.micro_batch=3"
     elif size > 1:

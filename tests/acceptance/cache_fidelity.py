@@ -19,13 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from harbench import api
-from harbench.api.evaluating import OpenRun, open_run
 from harbench.evaluation.predict import predict
 from harbench.frames.cache import open_cache
 from harbench.frames.clips import ClipDataset, normalize
 from harbench.frames.decode import open_video
-from harbench.places import cache_folder, media_folder
+from harbench.paths import cache_folder, media_folder
 from harbench.records import FrameCache, MediaInfo, Predictions
+from harbench.runs.evaluate import OpenRun, open_run
 
 SIDE = 128
 CACHES = {

@@ -25,13 +25,13 @@ import torch
 import yaml
 
 from harbench import api
-from harbench.api.evaluating import open_run
 from harbench.datasets.tables import load_split
 from harbench.evaluation.metrics import score
 from harbench.evaluation.predict import predict
 from harbench.frames.clips import normalize
-from harbench.places import media_folder
-from harbench.reporting.runs import save_run
+from harbench.paths import media_folder
+from harbench.runs.evaluate import open_run
+from harbench.runs.store import save_run
 from harbench.training.checkpoint import load_model_weights
 
 Tensors = dict[str, torch.Tensor]

@@ -33,7 +33,7 @@ from harbench.errors import HarbenchError
 FORK = multiprocessing.get_context("fork")
 HEAVY = (
     "torchvision",
-    "harbench.api.running",
+    "harbench.runs.execute",
     "harbench.models.build",
     "harbench.training.fit",
     "harbench.training.watching",

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from rar_writer import rar3, rar5
 
-from harbench import places
+from harbench import paths
 
 COUNTS = {"ucf101": 13320, "ucf101-thumos": 13320, "hmdb51": 6766, "kth": 599, "stanford40": 9532, "weizmann": 90}
 """Media of the fact sheets; of HMDB51 6,371 are in one of its splits."""
@@ -31,14 +31,14 @@ TITLE = b"Title of a film"
 
 def table(dataset: str) -> list[dict[str, str]]:
     """The rows of samples.csv."""
-    with open(places.shipped("splits") / dataset / "samples.csv", encoding="utf-8", newline="") as handle:
+    with open(paths.shipped("splits") / dataset / "samples.csv", encoding="utf-8", newline="") as handle:
         return list(csv.DictReader(handle))
 
 
 def media_of(dataset: str, limit: int) -> tuple[list[str], int]:
     """The official media, and how many a whole `prepare` needs; with a limit just the first ones of the splits."""
-    from harbench.api.preparation import official_order
     from harbench.datasets.tables import load_spec
+    from harbench.prepare.pipeline import official_order
 
     in_splits = official_order(load_spec(dataset), Path("nowhere"))
     if limit < len(in_splits):

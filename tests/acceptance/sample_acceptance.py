@@ -29,11 +29,11 @@ from torch import nn
 from torch.nn import functional
 
 from harbench.datasets.sample import CLASSES, GAITS, REVERSED, SPEC, split_rows
-from harbench.ingest.render import draw
-from harbench.ingest.render.archive import render_archives
-from harbench.ingest.render.persons import GAIT_RATES
-from harbench.ingest.render.take import FPS, MAX_FRAMES, make_take
 from harbench.models.motion3d import motion3d
+from harbench.synthetic import draw
+from harbench.synthetic.archive import render_archives
+from harbench.synthetic.persons import GAIT_RATES
+from harbench.synthetic.take import FPS, MAX_FRAMES, make_take
 
 Array = npt.NDArray[np.generic]
 STILLS = 8

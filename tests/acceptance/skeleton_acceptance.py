@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "ingest"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "prepare"))
 from test_positions import check_positions  # type: ignore[import-not-found]  # beside no package
 from test_skeleton import check_mutations  # type: ignore[import-not-found]
 
+from harbench.datasets.skeleton_files import JOINTS, Body, read_skeleton, write_skeleton
 from harbench.frames.fill import keep_freed_memory
-from harbench.ingest.positions import read_positions
-from harbench.ingest.skeleton import JOINTS, Body, read_skeleton, write_skeleton
+from harbench.frames.positions import read_positions
 
 
 def typical(frames: int, bodies: int) -> list[list[Body]]:

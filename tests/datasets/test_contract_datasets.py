@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from harbench import places
-from harbench.api.facts import edition_of
+from harbench import paths
 from harbench.datasets.checks import check_split
 from harbench.datasets.parse import KEY
 from harbench.datasets.tables import dataset_names, expand_splits, load_spec, load_split, split_names
+from harbench.runs.record import edition_of
 
 NAMES = dataset_names()
 
@@ -58,7 +58,7 @@ def test_split_sets_and_counts_name_splits_that_exist(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_somebody_elses_says_so(name: str) -> None:
     spec = load_spec(name)
-    readme = places.shipped("splits") / name / "README.md"
+    readme = paths.shipped("splits") / name / "README.md"
     assert readme.is_file() or not spec.homepage, f"{name} has a homepage, so it needs {readme}"
     if spec.homepage.startswith("http"):
         text = readme.read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from harbench.evaluation.comparison import compare_hits, holm, sign_flip
+from harbench.analysis.comparison import compare_hits, holm, sign_flip
 
 
 @settings(max_examples=20, deadline=None)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harbench.evaluation.explain import FEWEST, Finding, Outcome, Trial, class_orders, rank_causes, reordered
+from harbench.analysis.causes import FEWEST, Finding, Outcome, Trial, class_orders, rank_causes, reordered
 
 
 def ranked(before: np.ndarray, afters: dict[str, np.ndarray], groups: list[str]) -> dict[str, Finding]:

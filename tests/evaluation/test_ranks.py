@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from harbench.evaluation import ranks
+from harbench.evaluation import distributed
 from harbench.evaluation.predict import predict
 from harbench.frames.clips import ClipDataset
 from harbench.recipe import EvalConfig, InputConfig, TrainConfig
@@ -94,5 +94,5 @@ def test_two_ranks_are_one(tmp_path: Path, changes: dict[str, object]) -> None:
 
 
 def test_alone_there_is_one_rank() -> None:
-    assert (ranks.rank(), ranks.size(), ranks.largest(4)) == (0, 1, 4)
-    assert ranks.union({1: "a"}) == {1: "a"}
+    assert (distributed.rank(), distributed.size(), distributed.largest(4)) == (0, 1, 4)
+    assert distributed.union({1: "a"}) == {1: "a"}

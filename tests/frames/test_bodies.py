@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harbench.datasets.skeleton_files import JOINTS, Body, Frames, write_skeleton
 from harbench.errors import MediaError
 from harbench.frames.bodies import CHOICES, by_energy, by_motion, denoised
 from harbench.frames.pose import read_pose
-from harbench.ingest.positions import Positions, positions_of
-from harbench.ingest.skeleton import JOINTS, Body, Frames, write_skeleton
+from harbench.frames.positions import Positions, positions_of
 
 TALL, WIDE = (0.3, 1.7, 0.3), (1.6, 0.4, 0.5)
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from toys import write_video
 
+from harbench.diagnose.probe import DecoderProbe, probe_video, read_beside_pyav
 from harbench.errors import MediaError
 from harbench.frames import decoders
 from harbench.frames.contained import answers
 from harbench.frames.decode import DecodedMedia, Frame, open_video
 from harbench.frames.decoders import VIDEO_DECODERS, installed
-from harbench.frames.probe import DecoderProbe, probe_video, read_beside_pyav
 
 FILLED = "packed B-frames: decord gives a picture a packet, and so the last one twice"
 # File -> frames by PyAV, frames by others where they are not the same, and why.

@@ -17,12 +17,12 @@ import torch
 from tiny_models import NEEDS, TINY_ARGS, tiny
 from torch.nn import functional as F
 
-from harbench.api.facts import pose_shape as poses_of
 from harbench.datasets.tables import load_spec
 from harbench.frames.clips import Batch, ClipDataset, evaluation_keys, load_each, model_inputs, normalize, training_keys
 from harbench.models.build import build_model
 from harbench.recipe import EvalConfig, Recipe, load_recipe
 from harbench.records import MediaInfo, Sample
+from harbench.runs.record import pose_shape as poses_of
 
 FULL = os.environ.get("HARBENCH_CONTRACT") == "full"
 CLASSES = 5

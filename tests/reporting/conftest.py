@@ -20,9 +20,9 @@ from harbench.records import (
     PublishedResult,
     RunRecord,
 )
-from harbench.reporting.comparability import fingerprint
 from harbench.reporting.leaderboard import build_leaderboard
-from harbench.reporting.runs import save_run
+from harbench.runs.comparability import fingerprint
+from harbench.runs.store import save_run
 
 KEY = Comparability(
     dataset="ucf101",

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import pytest
 
 from harbench.records import UNKNOWN, Comparability, ProtocolFacts
-from harbench.reporting.comparability import (
+from harbench.runs.comparability import (
     fingerprint,
     key_differences,
     level_of,

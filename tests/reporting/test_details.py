@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
+from harbench.analysis.thumbnails import _joints, thumbnails
 from harbench.frames.cache import build_cache
-from harbench.places import cache_folder
+from harbench.paths import cache_folder
 from harbench.recipe import CacheConfig
 from harbench.records import Leaderboard, Predictions, RunRecord
 from harbench.reporting.details import chosen_folders, load_detail, load_details, repeat_command
-from harbench.reporting.thumbnails import _joints, thumbnails
 
 Run = Callable[..., RunRecord]
 Write = Callable[..., Predictions]

@@ -9,9 +9,10 @@ from types import ModuleType
 
 import pytest
 
+from harbench.datasets.tables import published_names
 from harbench.errors import PublishedError
-from harbench.places import shipped
-from harbench.reporting.published import COLUMNS, load_published, published_names
+from harbench.paths import shipped
+from harbench.reporting.published import COLUMNS, load_published
 
 COUNTS = {
     "hmdb51": 124,

@@ -14,9 +14,9 @@ import pytest
 
 from harbench.errors import RunError
 from harbench.records import ClassLabel, Metrics, Predictions, RunRecord
-from harbench.reporting import runs as runs_module
 from harbench.reporting.details import load_detail
-from harbench.reporting.runs import load_predictions, load_run, load_runs, save_run
+from harbench.runs import store as runs_module
+from harbench.runs.store import load_predictions, load_run, load_runs, save_run
 
 CLASSES = (ClassLabel("jump", "jump high"), ClassLabel("run", "run"))
 METRICS = Metrics(

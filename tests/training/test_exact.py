@@ -8,7 +8,7 @@ import warnings
 import pytest
 import torch
 
-from harbench.training.exact import deterministic, interruptible, seed_step
+from harbench.training.determinism import deterministic, interruptible, seed_step
 
 
 def interrupt() -> None:

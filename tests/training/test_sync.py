@@ -17,7 +17,7 @@ from torch import nn
 from torch.distributed.nn.functional import all_reduce
 
 from harbench.errors import RunError
-from harbench.evaluation import ranks
+from harbench.evaluation import distributed
 from harbench.frames.clips import ClipDataset
 from harbench.recipe import InputConfig, TrainConfig
 from harbench.records import MediaInfo, Sample
@@ -48,7 +48,7 @@ class Centred(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         sums = torch.cat([features.sum(0), torch.tensor([float(len(features))])])
-        if ranks.size() > 1:
+        if distributed.size() > 1:
             sums = all_reduce(sums)
         return features - sums[:-1] / sums[-1]
 
@@ -114,8 +114,8 @@ def test_no_rank_waits_for_a_forward_pass_that_another_does_not_make(tmp_path: P
 
 
 def as_one_of(count: int, monkeypatch: pytest.MonkeyPatch, rank: int = 0) -> None:
-    monkeypatch.setattr(ranks, "size", lambda: count)
-    monkeypatch.setattr(ranks, "rank", lambda: rank)
+    monkeypatch.setattr(distributed, "size", lambda: count)
+    monkeypatch.setattr(distributed, "rank", lambda: rank)
 
 
 @pytest.mark.parametrize(

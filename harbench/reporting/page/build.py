@@ -14,13 +14,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harbench.analysis.flips import TEMPLATES
 from harbench.records import UNKNOWN, Leaderboard, ProtocolFacts, Row, RunRecord, Table
-from harbench.reporting.comparability import METRICS, key_differences, unknown_names
 from harbench.reporting.details import RunDetail
 from harbench.reporting.page.axes import Axis, linear
 from harbench.reporting.page.figures import HEIGHT, WIDTH, Scatter, curves, scatters
 from harbench.reporting.page.matrix import matrix
 from harbench.reporting.render import between, percent
+from harbench.runs.comparability import METRICS, key_differences, unknown_names
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -107,7 +108,7 @@ def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
+        loader=FileSystemLoader((_TEMPLATES, TEMPLATES)),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

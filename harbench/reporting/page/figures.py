@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from harbench.records import Row, Table
-from harbench.reporting.comparability import METRICS
 from harbench.reporting.details import RunDetail
 from harbench.reporting.page.axes import Axis, Tick, linear, logarithmic
+from harbench.runs.comparability import METRICS
 
 WIDTH, HEIGHT = 420, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 36, 10, 12, 38

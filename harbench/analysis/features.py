@@ -1,0 +1,170 @@
+"""`features`: what a finished run's body makes of train and test, with nearest neighbours and a linear probe on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harbench.errors import RunError
+from harbench.evaluation.processes import choose_device
+from harbench.files import replacing
+from harbench.records import Predictions, Sample, SplitTable, Track, silent
+from harbench.runs.evaluate import open_run
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+NEIGHBOURS = (1, 5, 20)
+STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""L2 penalties that the linear probe chooses from."""
+HELD_OUT = 0.2
+"""Share of the training groups on which it does."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Embeddings of a run and what can be told from them alone."""
+
+    folder: str
+    file: str
+    dimensions: int
+    train: int
+    test: int
+    failed: tuple[str, ...]
+    """Samples without an embedding: of train left out, of test counted as wrong."""
+    top1: float | None
+    """The run's own number, by its classification layer."""
+    neighbours: dict[int, float]
+    """k -> top-1 of the k nearest training samples by cosine."""
+    probe: float
+    """Top-1 of a linear probe."""
+    strength: float
+    """Its L2 penalty."""
+    held_out: dict[float, float]
+    """Penalty -> top-1 on training groups that were held out, by which it was chosen."""
+
+
+def features(folder: Path, *, home: Path, runs: Path, device: str = "auto", track: Track = silent) -> Features:
+    """Write `<run>/features.npz`: what enters the classification layer, averaged over the views of the run's evaluation.
+
+    It holds `train_ids` [N], `train_targets` [N], `train_features` [N, D] (NaN without an embedding), the same of test,
+    and `classes` [K]. `folder` is a run folder, also relative to `runs`.
+
+    Raises:
+        RunError: there is no finished run, its weights are for other classes, or its model has no classification layer.
+    """
+    import numpy as np
+
+    from harbench.datasets.tables import carve_validation
+    from harbench.evaluation.features import Penultimate, nearest_neighbours
+    from harbench.evaluation.predict import predict
+    from harbench.frames.clips import normalize
+    from harbench.models.weights import head_name
+
+    opened = open_run(folder, home=home, runs=runs)
+    recipe, inputs = opened.recipe, opened.inputs
+    if not (layer := head_name(opened.model)):
+        raise RunError(f"{opened.folder}: its model has neither a linear layer nor a convolution that classifies")
+
+    def embedded(rows: Sequence[Sample]) -> Predictions:
+        return predict(
+            Penultimate(opened.model, layer),
+            inputs.read(rows, recipe.input, recipe.eval),
+            recipe.eval,
+            device=choose_device(device),
+            normalize=partial(normalize, config=recipe.input),
+            workers=recipe.train.workers,
+            track=track,
+        )
+
+    table = carve_validation(inputs.table, inputs.spec, HELD_OUT)
+    rows = [sample for sample in table.samples if sample.subset != "test"]
+    train, test = embedded(rows), embedded(table.subset("test"))
+    path = opened.folder / "features.npz"
+    _save(path, train, test, table)
+    known = np.asarray(~np.isnan(train.logits).any(axis=1))
+    held = np.array([sample.subset == "val" for sample in rows])
+    voted = nearest_neighbours(
+        train.logits[known], train.targets[known], np.nan_to_num(test.logits), NEIGHBOURS, len(table.classes)
+    )
+    probe, strength, held_out = _probed(train, test, known, held, len(table.classes))
+    return Features(
+        folder=str(opened.folder),
+        file=str(path),
+        dimensions=train.logits.shape[1],
+        train=len(train.ids),
+        test=len(test.ids),
+        failed=(*train.failed, *test.failed),
+        top1=opened.record.metrics.get("top1"),
+        neighbours={k: _top1(classes, test) for k, classes in voted.items()},
+        probe=probe,
+        strength=strength,
+        held_out=held_out,
+    )
+
+
+def _save(path: Path, train: Predictions, test: Predictions, table: SplitTable) -> None:
+    """The embeddings and what they are of, whole or not at all."""
+    import numpy as np
+
+    with replacing(path, "wb") as handle:
+        np.savez(
+            handle,
+            allow_pickle=False,
+            train_ids=np.array(train.ids),
+            train_targets=train.targets,
+            train_features=train.logits,
+            test_ids=np.array(test.ids),
+            test_targets=test.targets,
+            test_features=test.logits,
+            classes=np.array([label.key for label in table.classes]),
+        )
+
+
+def _probed(
+    train: Predictions, test: Predictions, known: npt.NDArray[np.bool_], held: npt.NDArray[np.bool_], number: int
+) -> tuple[float, float, dict[float, float]]:
+    """Top-1 of a probe on all of train, its penalty, and what every penalty gave on the held-out groups."""
+    from harbench.evaluation.features import linear_probe, predicted, standardised
+
+    fit, choose = known & ~held, known & held
+    inner, outer = standardised(train.logits[fit], train.logits[choose])
+    held_out = {
+        strength: 100
+        * float(
+            (
+                predicted(linear_probe(inner, train.targets[fit], strength, number), outer) == train.targets[choose]
+            ).mean()
+        )
+        for strength in STRENGTHS
+    }
+    strength = max(held_out, key=lambda each: (held_out[each], each))  # of equals the stronger
+    everything, others = standardised(train.logits[known], test.logits)
+    layer = linear_probe(everything, train.targets[known], strength, number)
+    return _top1(predicted(layer, others), test), strength, held_out
+
+
+def _top1(classes: npt.NDArray[np.int64], test: Predictions) -> float:
+    import numpy as np
+
+    return 100 * float(((classes == test.targets) & np.isfinite(test.logits).all(axis=1)).mean())
+
+
+def features_text(result: Features) -> str:
+    """The embeddings in lines for people."""
+    lines = [
+        f"{result.folder}: {result.dimensions} dimensions, {result.train} training and {result.test} test samples",
+        *(f"  {f'{k} nearest':14} top1 {value:6.2f}" for k, value in result.neighbours.items()),
+        f"  {'linear probe':14} top1 {result.probe:6.2f}  (penalty {result.strength:g}, chosen on held-out training groups)",
+    ]
+    if result.top1 is not None:
+        lines.append(f"  {'the run':14} top1 {result.top1:6.2f}")
+    if result.failed:
+        lines.append(
+            f"  {len(result.failed)} samples have no embedding, first {result.failed[0]}: of train left out, of test wrong"
+        )
+    return "\n".join([*lines, f"  {result.file}"])

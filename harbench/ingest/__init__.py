@@ -1,1 +1,0 @@
-"""Archive -> media on disk: unpack, match, boxes, skeleton files, and the renderer of `sample`."""

@@ -1,0 +1,1 @@
+"""From archives or a folder to media under official names and a frame cache."""

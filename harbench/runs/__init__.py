@@ -1,0 +1,1 @@
+"""A recipe run: what it reads, its folder, its record, its queue."""

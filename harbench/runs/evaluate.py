@@ -1,0 +1,197 @@
+"""`evaluate`: a finished run's weights with other views, kept and counted beside the run's number."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harbench.errors import RunError
+from harbench.evaluation.processes import alone, choose_device
+from harbench.files import write_text
+from harbench.records import RunRecord, Track, silent
+from harbench.runs.folder import check_model_file, seen_in_test
+from harbench.runs.inputs import Inputs, open_inputs
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from harbench.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One more evaluation of a run."""
+
+    folder: str
+    number: int
+    """How many evaluations this run has had on its test set, the first one after training included."""
+    views: str
+    average: str
+    metrics: dict[str, float | None]
+    first: dict[str, float | None]
+    """The run's own number: its first evaluation."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Test sample without a score -> why; it counts as wrong."""
+    partial: str = ""
+    """Why the run is not ranked."""
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A finished run with its weights, ready to be evaluated."""
+
+    folder: Path
+    record: RunRecord
+    recipe: Recipe
+    inputs: Inputs
+    model: nn.Module
+
+
+def open_run(folder: Path, *, home: Path, runs: Path, views: Mapping[str, object] | None = None) -> OpenRun:
+    """Open the finished run in `folder` (also relative to `runs`), with `views` in place of those of its recipe.
+
+    Raises:
+        RunError: there is no finished run, its weights are not those that it wrote or are for other classes, or they have
+            seen the test samples.
+    """
+    from harbench.models.build import build_model
+    from harbench.recipe import load_resolved
+    from harbench.runs.store import WEIGHTS, checked_file, load_run
+    from harbench.training.checkpoint import load_model_weights
+
+    folder = folder if (folder / "run.json").exists() else runs / folder
+    if not (folder / "run.json").exists():
+        raise RunError(
+            f"there is no finished run in {folder}; `harbench run` finishes it, `harbench report` lists those there are"
+        )
+    record = load_run(folder)
+    if record.members:
+        raise RunError(f"{folder} fuses the scores of runs and has no weights; take one of {', '.join(record.members)}")
+    recipe = load_resolved(folder / "recipe.yaml", {"eval": dict(views or {})})
+    check_model_file(recipe, folder)
+    inputs = open_inputs(recipe, record.seed, home=home, ok_missing=record.samples["test"])
+    _check_samples(folder, inputs)
+    classes = [label.key for label in inputs.table.classes]
+    try:
+        state, metadata = load_model_weights(checked_file(folder, WEIGHTS))
+        if json.loads(metadata.get("classes", "[]")) != classes:
+            raise RunError(f"{folder}/{WEIGHTS} has other classes, or in another order, than {record.dataset} has now")
+        with alone():
+            model = build_model(recipe.model.untrained(), len(classes))
+        model.load_state_dict(state)
+    except (RuntimeError, ValueError) as error:  # tensors of another shape; metadata that is no JSON
+        raise RunError(f"{folder}/{WEIGHTS} does not fit the model of recipe.yaml beside it: {error}") from None
+    _refuse_seen(folder, record, inputs, metadata)
+    return OpenRun(folder, record, recipe, inputs, model)
+
+
+def _refuse_seen(folder: Path, record: RunRecord, inputs: Inputs, metadata: Mapping[str, str]) -> None:
+    """RunError where the weights were trained on test samples, but for a run that says so itself and is never ranked."""
+    from harbench.runs.store import WEIGHTS
+    from harbench.training.checkpoint import samples_of
+
+    path, source = folder / WEIGHTS, f"{record.dataset} {record.split}"
+    seen = samples_of(path, metadata)
+    if seen is None and metadata.get("trained_on", source) == source:
+        log.info("%s was made by an older harbench and does not name its training samples", path)
+        return
+    count, test = seen_in_test(inputs, seen.ids if seen else ()), len(inputs.test.ids)
+    if seen is None or count > record.samples.get("seen", 0):
+        found = f"{count} of the {test} test samples of {source}" if seen else "other samples"
+        raise RunError(
+            f"{path} was trained on {found}: it is of {metadata.get('trained_on', 'another training')}, and {folder} is "
+            "not. Put the run's own weights back, or repeat it with --force"
+        )
+
+
+def _check_samples(folder: Path, inputs: Inputs) -> None:
+    """RunError where the data set was made again since, with other test samples, which the weights may have seen."""
+    from harbench.runs.store import load_predictions
+
+    scored, test = set(load_predictions(folder).ids), set(inputs.test.ids)
+    if scored != test:
+        raise RunError(
+            f"{folder} was made on another {inputs.table.dataset} {inputs.table.split}: {len(test - scored)} of the "
+            f"{len(test)} test samples of today are not among its {len(scored)}. Repeat the run with --force, or give "
+            "the other data set a name of its own"
+        )
+
+
+def evaluate(
+    folder: Path,
+    *,
+    home: Path,
+    runs: Path,
+    clips: int | None = None,
+    crops: int | None = None,
+    average: str | None = None,
+    device: str = "auto",
+    track: Track = silent,
+) -> Evaluation:
+    """Score a finished run's test samples again with other views or averaging.
+
+    `folder` is a run folder, also relative to `runs`. The result is written to `<run>/evaluations/<n>.json`.
+
+    Raises:
+        RunError: there is no finished run, or its weights are for other classes.
+    """
+    from harbench.evaluation.metrics import score
+    from harbench.evaluation.predict import predict
+    from harbench.frames.clips import normalize
+
+    changes = {"clips": clips, "crops": crops, "average": average}
+    opened = open_run(
+        folder, home=home, runs=runs, views={key: value for key, value in changes.items() if value is not None}
+    )
+    folder, record, recipe, inputs = opened.folder, opened.record, opened.recipe, opened.inputs
+    views = recipe.eval
+    predictions = predict(
+        opened.model,
+        inputs.test,
+        views,
+        device=choose_device(device),
+        normalize=partial(normalize, config=recipe.input),
+        workers=recipe.train.workers,
+        track=track,
+    )
+    metrics = score(predictions, inputs.table.classes, average=views.average)
+    number = len(list((folder / "evaluations").glob("*.json"))) + 2
+    result = Evaluation(
+        folder=str(folder),
+        number=number,
+        views=f"{views.clips}x{views.crops}",
+        average=views.average,
+        metrics=dict(metrics.values),
+        first=dict(record.metrics),
+        failed=dict(predictions.failed),
+        partial=record.partial,
+    )
+    write_text(folder / "evaluations" / f"{number}.json", json.dumps(asdict(result), indent=2))
+    return result
+
+
+def evaluation_text(result: Evaluation) -> str:
+    """The evaluation in lines for people."""
+    lines = [
+        f"{result.folder}: evaluation {result.number} on this test set",
+        f"  {result.views} views, average of {result.average}",
+    ]
+    for name, value in result.metrics.items():
+        if value is not None:
+            first = result.first.get(name)
+            lines.append(
+                f"  {name:10} {value:6.2f}" + (f"   (the run's number: {first:.2f})" if first is not None else "")
+            )
+    if result.failed:
+        sample, why = next(iter(result.failed.items()))
+        lines.append(f"  {len(result.failed)} test samples have no score and count as wrong, first {sample}: {why}")
+    if result.partial:
+        lines.append(f"  partial, never ranked: {result.partial}")
+    return "\n".join(lines)

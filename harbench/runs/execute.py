@@ -1,0 +1,232 @@
+"""`run`: one recipe x split x seed at a time, from cached frames to a run record."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harbench.errors import RunError
+from harbench.evaluation.processes import choose_device, follows, joined
+from harbench.records import RunRecord, RunReport, Track, silent
+from harbench.runs.catalog import read_any
+from harbench.runs.fitting import opened, train
+from harbench.runs.folder import held, run_folder
+from harbench.runs.inputs import Inputs
+from harbench.runs.jointly import join_splits
+from harbench.runs.record import make_record, model_metadata
+
+if TYPE_CHECKING:
+    import torch
+
+    from harbench.recipe import Fusion, Recipe
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run, before anything of it is there."""
+
+    name: str
+    """The recipe as the user named it."""
+    recipe: Recipe | Fusion
+    """On its split."""
+    folder: Path
+    seed: int
+
+
+def run(
+    recipes: Sequence[str],
+    *,
+    home: Path,
+    runs: Path,
+    split: str = "",
+    seeds: int = 1,
+    seed: int | None = None,
+    overrides: tuple[str, ...] = (),
+    tag: str = "",
+    device: str = "auto",
+    dry_run: bool = False,
+    force: bool = False,
+    ok_missing: int = 0,
+    track: Track = silent,
+) -> list[RunReport]:
+    """Train and evaluate every recipe on every split with every seed, or with one `seed` alone.
+
+    All recipes are validated before the first is started. A finished run is left alone unless `force`; an unfinished
+    one goes on where it was, to the bit. Under `torchrun` every process calls this, and all return the same.
+
+    Raises:
+        RecipeError: with every problem of a recipe at once.
+        CacheError, WeightsError: what is missing, and the command that mends it.
+        RunError: the folder belongs to another recipe, or is in use.
+    """
+    from harbench.runs.plan import plan
+
+    chosen = range(seeds) if seed is None else (seed,)
+    with joined(device):
+        track = silent if follows() else track
+        planned = every_run(recipes, home, runs, split, chosen, overrides, tag)
+        if dry_run:
+            return [plan(each.recipe, each.folder, each.seed, home=home, runs=runs) for each in planned]
+        done = []
+        for each in planned:
+            if len(planned) > 1 and not force and (damage := damaged(each)):
+                done.append(damage)
+                continue
+            done.append(_one_run(each.recipe, each.folder, each.seed, home, runs, device, force, ok_missing, track))
+            if not follows():
+                join_splits(each.folder, home=home)
+        return done
+
+
+def every_run(
+    names: Sequence[str],
+    home: Path,
+    runs: Path,
+    split: str,
+    seeds: Sequence[int],
+    overrides: tuple[str, ...],
+    tag: str,
+) -> list[Planned]:
+    """Recipes x splits x seeds, in this order. Raises RecipeError before the first where any recipe is wrong."""
+    from harbench.datasets.tables import expand_splits, load_spec
+
+    planned = []
+    for name, recipe in [(name, read_any(name, overrides, home=home)) for name in names]:
+        spec = load_spec(recipe.data.dataset, home)
+        for each in expand_splits(spec, split or recipe.data.split or spec.splits[0], home):
+            chosen = recipe.model_copy(update={"data": recipe.data.model_copy(update={"split": each})})
+            for seed in seeds:
+                planned.append(Planned(name, chosen, runs / run_folder(chosen, overrides, tag, seed), seed))
+    return planned
+
+
+def _one_run(
+    recipe: Recipe | Fusion,
+    folder: Path,
+    seed: int,
+    home: Path,
+    runs: Path,
+    device: str,
+    force: bool,
+    ok_missing: int,
+    track: Track,
+) -> RunReport:
+    from harbench.recipe import Fusion
+    from harbench.runs.fuse import check_current, fuse_runs
+    from harbench.runs.store import load_run
+
+    with held(recipe, folder, force) as finished:
+        if finished:
+            log.info("%s is finished; --force repeats it", folder)
+            record = load_run(folder)
+            check_current(record, runs)
+            return summary(record, str(folder), "already finished")
+        if isinstance(recipe, Fusion):
+            record = fuse_runs(recipe, folder, seed, home=home, runs=runs)
+            return summary(record, str(folder), "finished")
+        where = choose_device(device)
+        with opened(recipe, folder, seed, where, home=home, runs=runs, ok_missing=ok_missing) as inputs:
+            return _train_and_evaluate(inputs, folder, seed, runs, where, track)
+
+
+def _train_and_evaluate(
+    inputs: Inputs, folder: Path, seed: int, runs: Path, device: torch.device, track: Track
+) -> RunReport:
+    from harbench.evaluation.metrics import score
+    from harbench.evaluation.predict import predict
+    from harbench.frames.clips import normalize
+    from harbench.runs.store import save_run
+    from harbench.training.checkpoint import INEXACT, save_model
+
+    recipe = inputs.recipe
+    model, stats = train(inputs, folder, seed, device, track)
+    if not follows():
+        save_model(folder / "model.safetensors", model, model_metadata(inputs))
+    started = time.monotonic()
+    predictions = predict(
+        model,
+        inputs.test,
+        recipe.eval,
+        device=device,
+        normalize=partial(normalize, config=recipe.input),
+        workers=recipe.train.workers,
+        track=track,
+    )
+    metrics = score(predictions, inputs.table.classes, average=recipe.eval.average)
+    seconds = {"train": sum(each.seconds for each in stats), "evaluate": time.monotonic() - started}
+    name, exact = folder.relative_to(runs).as_posix(), not (folder / INEXACT).exists()
+    record = make_record(inputs, model, predictions, metrics, name, seed, seconds, exact)
+    if not follows():
+        save_run(folder, record, predictions, inputs.table.classes, metrics)
+    return summary(record, str(folder), "finished")
+
+
+def damaged(each: Planned) -> RunReport | None:
+    """What is said of a finished run among others whose record cannot be read; None where there is nothing to say."""
+    from harbench.runs.store import RECORD, load_run
+
+    try:
+        if (each.folder / RECORD).exists():
+            load_run(each.folder)
+    except RunError as error:
+        return without_number(each, "damaged", str(error))
+    return None
+
+
+def without_number(each: Planned, state: str, error: str = "") -> RunReport:
+    """What is said of a run that has no number (yet)."""
+    return RunReport(
+        folder=str(each.folder),
+        recipe=each.recipe.name,
+        dataset=each.recipe.data.dataset,
+        split=each.recipe.data.split,
+        seed=each.seed,
+        state=state,
+        error=error,
+    )
+
+
+def summary(record: RunRecord, folder: str, state: str) -> RunReport:
+    """What is said of a finished run."""
+    headline = record.key.metric
+    return RunReport(
+        folder=folder,
+        recipe=record.recipe,
+        dataset=record.dataset,
+        split=record.split,
+        seed=record.seed,
+        state=state,
+        metrics=dict(record.metrics),
+        headline=headline,
+        interval=record.intervals.get(headline),
+        failed=record.samples["test"] - record.samples["scored"],
+        partial=record.partial,
+        plan={},
+        seconds=dict(record.seconds),
+        notes=record.notes,
+    )
+
+
+def run_text(report: RunReport) -> str:
+    """The report in lines for people."""
+    if report.plan:
+        return "\n".join(f"{key:12} {value}" for key, value in report.plan.items())
+    shown = [f"{name} {value:.2f}" for name, value in report.metrics.items() if value is not None]
+    interval = f"  (95 %: {report.interval[0]:.2f} to {report.interval[1]:.2f})" if report.interval else ""
+    lines = [f"{report.folder}: {report.state}"]
+    lines += [f"  {'  '.join(shown)}{interval}"] if shown else []
+    lines += [f"  {line}" for line in report.error.splitlines()]
+    lines += [f"  {name} took {seconds:.0f} s" for name, seconds in report.seconds.items()]
+    if report.failed:
+        lines.append(f"  {report.failed} test samples have no score and count as wrong")
+    if report.partial:
+        lines.append(f"  partial, never ranked: {report.partial}")
+    lines += [f"  note: {note}" for note in report.notes]
+    return "\n".join(lines)

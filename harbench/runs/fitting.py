@@ -1,0 +1,109 @@
+"""From a recipe to trained weights: what `run` and `grid` have in common."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harbench.errors import HarbenchWarning, RunError
+from harbench.evaluation.processes import environment, follows
+from harbench.files import write_text
+from harbench.records import EpochStats, Track
+from harbench.runs.folder import keep_model_file, log_file, with_seen, write_train_ids
+from harbench.runs.inputs import Inputs, from_runs, obstacles, open_inputs
+from harbench.runs.record import view_gflops
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from harbench.recipe import Recipe, TrainConfig
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def opened(
+    recipe: Recipe, folder: Path, seed: int, device: torch.device, *, home: Path, runs: Path, ok_missing: int
+) -> Iterator[Inputs]:
+    """What the recipe reads, with everything beside the weights written into `folder`; log lines go to its log.txt.
+
+    Raises RunError with all that is in the way at once.
+    """
+    from harbench.recipe import dump_recipe
+
+    written, recipe = recipe, from_runs(recipe, runs)
+    in_the_way = obstacles(recipe, home=home, ok_missing=ok_missing)
+    if in_the_way:
+        raise RunError("\n\n".join(in_the_way))
+    inputs, seen = with_seen(open_inputs(recipe, seed, home=home, ok_missing=ok_missing))
+    if follows():
+        yield inputs
+        return
+    write_text(folder / "recipe.yaml", dump_recipe(written))
+    keep_model_file(recipe, folder)
+    write_text(folder / "environment.json", json.dumps(environment(device), indent=2))
+    write_train_ids(folder, inputs.seen)
+    with log_file(folder / "log.txt"):
+        log.info("%s", folder)
+        if seen:
+            log.warning("%s: this run will be shown and never ranked", seen)
+        yield inputs
+
+
+def warn_of_settings(recipe: Recipe) -> None:
+    """Warn of what a recipe asks for that it can hardly mean."""
+    from harbench.models.build import check_normalization
+
+    check_normalization(recipe)
+    for setting in recipe.idle:
+        warnings.warn(f"without effect: {setting}", HarbenchWarning, stacklevel=2)
+
+
+def train(
+    inputs: Inputs, folder: Path, seed: int, device: torch.device, track: Track
+) -> tuple[nn.Module, list[EpochStats]]:
+    """The trained model. With `refit`, the number of epochs is chosen on val first, then all of train is used."""
+    import torch
+
+    from harbench.frames.clips import normalize
+    from harbench.models.build import build_model
+    from harbench.training.fit import chosen_epochs, fit
+    from harbench.training.job import TrainData
+    from harbench.training.watching import draw_curves, watching
+
+    recipe, config = inputs.recipe, inputs.recipe.train
+    classes = [label.key for label in inputs.table.classes]
+
+    def fresh() -> nn.Module:
+        torch.manual_seed(seed)
+        return build_model(recipe.model, len(classes), classes=classes)
+
+    if not follows():
+        warn_of_settings(recipe)
+    view_gflops(fresh(), recipe, inputs.spec, len(classes))  # before hours of decoding: does the input fit the model?
+    data = TrainData(inputs.train, inputs.val, partial(normalize, config=recipe.input))
+
+    def trained(model: nn.Module, data: TrainData, config: TrainConfig, where: Path) -> list[EpochStats]:
+        if follows():
+            return fit(model, data, config, device=device, seed=seed, run_dir=where)
+        with watching(where, f"{recipe.name} {recipe.data.split} seed {seed}", config.trackers) as on_epoch:
+            stats = fit(model, data, config, device=device, seed=seed, run_dir=where, on_epoch=on_epoch, track=track)
+        draw_curves(where, stats)
+        return stats
+
+    if inputs.all_train is not None:
+        chosen = chosen_epochs(trained(fresh(), data, config, folder / "choose"))
+        log.info("val chose %d of %d epochs; training on train and val together", chosen, config.epochs)
+        data = TrainData(inputs.all_train, None, data.normalize)
+        config = config.model_copy(
+            update={"epochs": chosen, "selection": "last", "refit": False, "early_stopping": None}
+        )
+    model = fresh()
+    return model, trained(model, data, config, folder)

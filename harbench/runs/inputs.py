@@ -1,0 +1,261 @@
+"""What a run reads: the split table, the open cache, the clip data sets, and what is in the way of having them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harbench.errors import CacheError, MediaError, RunError, WeightsError
+from harbench.files import expanded
+from harbench.records import DatasetSpec, FrameCache, Sample, SplitTable, Subset
+
+if TYPE_CHECKING:
+    from harbench.frames.clips import ClipDataset
+    from harbench.recipe import CacheConfig, EvalConfig, InputConfig, Recipe, TrainSubset
+    from harbench.training.checkpoint import Seen
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A recipe's data, opened."""
+
+    recipe: Recipe
+    spec: DatasetSpec
+    table: SplitTable
+    official_classes: int
+    """Classes of the whole data set, before the recipe chose some."""
+    cache: FrameCache
+    trained_on: tuple[str, ...]
+    """`<dataset>/<sample id>` of every sample that the weights will have seen."""
+    seen: Seen
+    """These, and what the run that the recipe starts from has seen (`folders.with_seen`)."""
+    train: ClipDataset
+    val: ClipDataset | None
+    """What is scored during training: val with one clip a sample where some is held out, test for a recipe that selects
+    on it; else None."""
+    all_train: ClipDataset | None
+    """Train and val together, for a recipe that trains again on all of it; else None."""
+    test: ClipDataset
+    read: Callable[[Sequence[Sample], InputConfig, EvalConfig], ClipDataset]
+    """Any samples of the data set as this run's test samples are read, with other views or another input."""
+    missing: tuple[str, ...]
+    """Media of the table that are not in the cache."""
+    partial: str
+    """Why a run on these inputs is not ranked; empty when it is complete."""
+
+
+def load_table(recipe: Recipe, home: Path) -> SplitTable:
+    """The recipe's split, reduced to its classes, with `val` carved out of train where it asks for one."""
+    from harbench.datasets.tables import carve_validation, keep_classes, load_spec, load_split
+
+    table = load_split(recipe.data.dataset, recipe.data.split, home)
+    if recipe.data.classes:
+        table = keep_classes(table, recipe.data.classes)
+    if recipe.data.validation is not None:
+        table = carve_validation(table, load_spec(recipe.data.dataset, home), recipe.data.validation)
+    if recipe.data.train_subset is not None:
+        table = reduce_train(table, recipe.data.train_subset)
+    return table
+
+
+def reduce_train(table: SplitTable, config: TrainSubset) -> SplitTable:
+    """The table with less in train: of every class the first samples in an order of groups that is the same everywhere.
+
+    A group's place is a hash of its name, so a larger subset holds every smaller one. At least one sample a class stays.
+    """
+
+    def place(sample: Sample) -> str:
+        return hashlib.sha256(f"{table.dataset}/{sample.group or sample.media}".encode()).hexdigest()
+
+    ordered: dict[int, list[Sample]] = defaultdict(list)
+    for sample in sorted(table.subset("train"), key=place):
+        ordered[sample.target].append(sample)
+    kept = {
+        sample.sample_id
+        for samples in ordered.values()
+        for sample in samples[: config.n or max(1, round((config.fraction or 1) * len(samples)))]
+    }
+    return replace(table, samples=tuple(s for s in table.samples if s.subset != "train" or s.sample_id in kept))
+
+
+def missing_media(table: SplitTable, cache: FrameCache) -> tuple[str, ...]:
+    """Media of the table that the cache does not hold, in official order."""
+    return tuple(media for media in table.media() if media not in cache)
+
+
+def prepare_line(recipe: Recipe, cache: CacheConfig | None = None) -> str:
+    """The exact command that makes the cache which a recipe needs: that of its data section, or another one."""
+    cache = cache or recipe.data.cache
+    words = ["harbench prepare", recipe.data.dataset, f"--split {recipe.data.split}" if recipe.data.split else ""]
+    if cache.stream == "pose":
+        words += ["--stream pose"] + [f"--bodies {cache.bodies}"] * (cache.bodies != "motion")
+    else:
+        words += ["--stream flow"] if cache.stream == "flow" else []
+        words += [f"--flow {cache.flow}"] if cache.stream == "flow" and cache.flow != "dis" else []
+        words += [f"--short-side {cache.short_side}"]
+        words += ["--encoding raw"] if cache.encoding == "raw" else []
+        words += [f"--quality {cache.quality}"] if cache.encoding == "jpeg" and cache.quality != 90 else []
+    return " ".join(word for word in words if word)
+
+
+def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> Inputs:
+    """Open everything that training and evaluation read.
+
+    Raises:
+        CacheError: there is no cache that fits, or more than `ok_missing` media of the split are not in it.
+    """
+    from harbench.datasets.tables import load_spec, load_split
+    from harbench.frames.cache import warn_of_cut_ranges
+    from harbench.frames.clips import ClipDataset
+    from harbench.prepare.boxes import load_boxes
+    from harbench.recipe import CacheConfig
+    from harbench.training.checkpoint import Seen
+
+    spec = load_spec(recipe.data.dataset, home)
+    official = len(load_split(recipe.data.dataset, recipe.data.split, home).classes)
+    table = load_table(recipe, home)
+    cache = _checked_cache(recipe, table, recipe.data.cache, home, ok_missing)
+    poses = (
+        _checked_cache(recipe, table, CacheConfig(stream="pose"), home, ok_missing) if recipe.input.with_pose else None
+    )
+    missing = tuple(media for media in table.media() if media not in cache or not (poses is None or media in poses))
+    gone = set(missing)
+    warn_of_cut_ranges(table.samples, cache)
+    boxes = load_boxes(home, recipe.data.dataset) if recipe.data.boxes else None
+
+    def read(rows: Sequence[Sample], config: InputConfig, views: EvalConfig | None) -> ClipDataset:
+        return ClipDataset(rows, cache, config, seed=seed, train=views is None, eval=views, boxes=boxes, poses=poses)
+
+    def clips(rows: Sequence[Sample], views: EvalConfig | None) -> ClipDataset:
+        return read(rows, recipe.input, views)
+
+    def cached(subset: Subset) -> tuple[Sample, ...]:
+        return tuple(sample for sample in table.subset(subset) if sample.media not in gone)
+
+    train_rows = cached("train")
+    seen = train_rows + (cached("val") if recipe.train.refit else ())
+    test = clips(table.subset("test"), recipe.eval)
+    val = clips(cached("val"), validation_views(recipe)) if recipe.data.validation is not None else None
+    if not train_rows and recipe.train.epochs:
+        raise CacheError(
+            f"no training sample of {table.dataset} {table.split} is in the cache. Run {prepare_line(recipe)}"
+        )
+    trained_on = tuple(f"{table.dataset}/{sample.sample_id}" for sample in seen)
+    return Inputs(
+        recipe=recipe,
+        spec=spec,
+        table=table,
+        official_classes=official,
+        cache=cache,
+        trained_on=trained_on,
+        seen=Seen(frozenset(trained_on)),
+        train=clips(train_rows, None),
+        val=test if recipe.train.selection == "test" else val,
+        all_train=clips(seen, None) if recipe.train.refit else None,
+        test=test,
+        read=read,
+        missing=missing,
+        partial="; ".join([*partial_reasons(spec, table, official, cache, gone), *_less_training(recipe)]),
+    )
+
+
+def _checked_cache(recipe: Recipe, table: SplitTable, config: CacheConfig, home: Path, ok_missing: int) -> FrameCache:
+    """The open cache for `config`; CacheError if there is none, or if it lacks too many media."""
+    from harbench.frames.cache import find_cache, open_cache
+    from harbench.prepare.recording import known_failures
+
+    line = prepare_line(recipe, config)
+    folder = find_cache(home, table.dataset, config, make=line)
+    cache = open_cache(folder)
+    missing = missing_media(table, cache)
+    if len(missing) > ok_missing:
+        why = known_failures(home, table.dataset, folder.name)
+        broken = [f"  {media}: {why[media]}\n" for media in missing if media in why]
+        told = [f"{len(broken)} of them failed when they were prepared:\n"] * bool(broken) + broken[:5]
+        told += [f"  and {len(broken) - 5} more\n"] * (len(broken) > 5)
+        raise CacheError(
+            f"{len(missing)} of {len(table.media())} media of {table.dataset} {table.split} are not in the cache "
+            f"{config.name}, the first is {missing[0]}.\n{''.join(told)}"
+            f"Prepare them:  {line}\n"
+            f"or go on without them:  --ok-missing {len(missing)}  "
+            "(test samples among them count as wrong, and the run is partial)"
+        )
+    return cache
+
+
+def validation_views(recipe: Recipe) -> EvalConfig:
+    """One centre crop of one clip a sample, so that a validation is quick; single frames keep their number."""
+    from harbench.recipe import EvalConfig
+
+    return EvalConfig(clips=recipe.eval.clips if recipe.input.clip.uniform else 1, average=recipe.eval.average)
+
+
+def _less_training(recipe: Recipe) -> list[str]:
+    subset = recipe.data.train_subset
+    if subset is None:
+        return []
+    return [
+        f"trained on {subset.fraction:.0%} of train" if subset.fraction else f"trained on {subset.n} samples a class"
+    ]
+
+
+def partial_reasons(
+    spec: DatasetSpec, table: SplitTable, official_classes: int, cache: FrameCache, missing: set[str]
+) -> list[str]:
+    """Why a number on these inputs may not stand beside complete ones (design rule 4), in words."""
+    reasons = []
+    if len(table.classes) < official_classes:
+        reasons.append(f"{len(table.classes)} of {official_classes} classes")
+    test = table.subset("test")
+    there = sum(sample.media not in missing for sample in test)
+    if there < 0.99 * len(test):
+        reasons.append(f"{there} of {len(test)} test samples")
+    absent = sum(sample.media in missing for sample in table.subset("train"))
+    if absent:
+        reasons.append(f"{absent} training samples missing")
+    if spec.short_side:
+        sizes = sorted(min(cache.info(sample.media).source_size) for sample in test if sample.media in cache)
+        if sizes and sizes[0] and sizes[len(sizes) // 2] < spec.short_side:
+            reasons.append(
+                f"downscaled media (median short side {sizes[len(sizes) // 2]}, published {spec.short_side} or more)"
+            )
+    return reasons
+
+
+def from_runs(recipe: Recipe, runs: Path) -> Recipe:
+    """The recipe with the run that `model.init_from` names by its place under `runs` as a path."""
+    parent = recipe.model.init_from
+    if parent is None or expanded(parent).is_dir():
+        return recipe
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"init_from": str(runs / parent)})})
+
+
+def obstacles(recipe: Recipe, *, home: Path, ok_missing: int = 0) -> list[str]:
+    """Everything that keeps a run from starting: data and weights, each one message with the way out."""
+    found = []
+    for attempt in (
+        lambda: open_inputs(recipe, 0, home=home, ok_missing=ok_missing),
+        lambda: _check_weights(recipe),
+    ):
+        try:
+            attempt()
+        except (CacheError, MediaError, RunError, WeightsError) as error:
+            found.append(str(error))
+    return found
+
+
+def _check_weights(recipe: Recipe) -> None:
+    """Raise what keeps the weights that a recipe starts from from being had, or from being those of the run it names."""
+    from harbench.models.weights import check_weights
+    from harbench.runs.store import WEIGHTS, checked_file
+
+    check_weights(recipe.model)
+    if recipe.model.init_from is not None:
+        checked_file(expanded(recipe.model.init_from), WEIGHTS)

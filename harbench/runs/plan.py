@@ -1,0 +1,123 @@
+"""`run --dry-run`: what a recipe resolves to and what it would cost on this machine, and what is in the way."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harbench import paths
+from harbench.errors import WeightsError
+from harbench.records import RunReport
+from harbench.runs.fitting import warn_of_settings
+from harbench.runs.inputs import from_runs, load_table, obstacles
+from harbench.runs.record import input_shapes, view_gflops
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from harbench.recipe import Fusion, Recipe
+    from harbench.records import SplitTable
+
+
+def plan(recipe: Recipe | Fusion, folder: Path, seed: int, *, home: Path, runs: Path) -> RunReport:
+    """Resolve, count and estimate; nothing is trained or written. Needs neither media nor weights."""
+    from harbench.recipe import Fusion
+    from harbench.runs.fuse import fusion_plan
+
+    if isinstance(recipe, Fusion):
+        return fusion_plan(recipe, folder, seed, runs=runs)
+    return _training_plan(from_runs(recipe, runs), folder, seed, home)
+
+
+def _training_plan(recipe: Recipe, folder: Path, seed: int, home: Path) -> RunReport:
+    from harbench.datasets.tables import load_spec
+    from harbench.models.build import build_model
+    from harbench.models.profile import count_parameters
+    from harbench.recipe import dump_recipe
+
+    table = load_table(recipe, home)
+    model = build_model(recipe.model.untrained(), len(table.classes))
+    warn_of_settings(recipe)
+    spec = load_spec(recipe.data.dataset, home)
+    shapes, gflops = input_shapes(recipe, spec), view_gflops(model, recipe, spec, len(table.classes))
+    forward, activations = _one_step(model, shapes)
+    clips = recipe.train.epochs * recipe.train.clips_per_epoch * len(table.subset("train"))
+    validated = recipe.train.epochs // recipe.train.val_every * len(table.subset("val"))
+    views = len(table.subset("test")) * recipe.eval.views
+    micro = min(recipe.train.micro_batch or recipe.train.batch_size, max(1, len(table.subset("train"))))
+    parameters = count_parameters(model)
+    in_the_way = obstacles(recipe, home=home) or _misfit(recipe, table)
+    cache = paths.cache_folder(home, table.dataset, recipe.data.cache.name)
+    details = {
+        "recipe": dump_recipe(recipe),
+        "run folder": str(folder),
+        "samples": {name: len(table.subset(name)) for name in ("train", "val", "test")},
+        "input": " and ".join("x".join(map(str, shape)) for shape in shapes),
+        "parameters": f"{parameters / 1e6:.2f} M",
+        "GFLOPs": f"{gflops:.2f} a view (multiply-adds), {recipe.eval.views} views a sample",
+        "cache": f"about {_cache_bytes(recipe, table) / 1e9:.1f} GB in {cache}",
+        "run disk": f"about {parameters * 4 * 4 / 1e6:.0f} MB (weights, optimiser, the previous state while saving)",
+        "memory": f"about {(parameters * 16 + activations * micro) / 1e9:.1f} GB for a micro-batch of {micro}",
+        "time": f"about {_hours((clips * 3 + validated) * forward)} of training and {_hours(views * forward)} of evaluation at "
+        f"{forward * 1e3:.0f} ms a forward pass of one view, measured here on the CPU",
+        "in the way": "nothing: harbench run starts" if not in_the_way else "\n\n".join(in_the_way),
+    }
+    return RunReport(
+        folder=str(folder),
+        recipe=recipe.name,
+        dataset=table.dataset,
+        split=table.split,
+        seed=seed,
+        state="dry run",
+        plan=details,
+    )
+
+
+def _one_step(model: nn.Module, shapes: tuple[tuple[int, ...], ...]) -> tuple[float, int]:
+    """Seconds of one forward pass of one view, and bytes that its backward pass keeps."""
+    import torch
+
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    view = [torch.zeros((2, *shape)) for shape in shapes]
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.train()(*view)
+    model.eval()
+    with torch.inference_mode():
+        started = time.perf_counter()
+        model(*view)
+        seconds = time.perf_counter() - started
+    weights = sum(parameter.untyped_storage().nbytes() for parameter in model.parameters())
+    return seconds / 2, max(0, sum(kept.values()) - weights) // 2
+
+
+def _misfit(recipe: Recipe, table: SplitTable) -> list[str]:
+    """Why weights from a file or a run do not fit the model; those of a hub are not fetched for that."""
+    from harbench.models.build import build_model
+    from harbench.models.hubs import is_published
+
+    if recipe.model.init_from is None and (recipe.model.weights is None or is_published(recipe.model.weights)):
+        return []
+    classes = [label.key for label in table.classes]
+    try:
+        build_model(recipe.model, len(classes), classes=classes)
+    except WeightsError as error:
+        return [str(error)]
+    return []
+
+
+def _cache_bytes(recipe: Recipe, table: SplitTable) -> int:
+    from harbench.frames.cache import estimate_cache_bytes
+
+    return estimate_cache_bytes(len(table.media()), recipe.data.cache, unit=table.unit)
+
+
+def _hours(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,106 @@
+"""What makes a training repeat itself to the bit: deterministic kernels, draws from (seed, step), whole steps only."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+
+from harbench.evaluation import distributed
+
+logger = logging.getLogger(__name__)
+
+
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """Seed torch's generators for one global step, so that dropout and the like depend on (seed, step, rank) alone."""
+    digest = hashlib.sha256((f"{seed}/{step}" + (f"/{rank}" if rank else "")).encode()).digest()
+    torch.manual_seed(int.from_bytes(digest[:8], "little"))
+
+
+@contextmanager
+def deterministic(device: torch.device, deviation: Callable[[str], None]) -> Iterator[None]:
+    """Deterministic kernels and untouched global generators within the block.
+
+    Where torch has only a kernel that adds in no fixed order, it is used, and `deviation` is told in torch's own words.
+    """
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch's "Reproducibility" page; read at first use
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    memory: Any = torch.utils.deterministic
+    benchmark, fill = torch.backends.cudnn.benchmark, memory.fill_uninitialized_memory
+    show = warnings.showwarning
+
+    def heard(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: Any = None,
+        line: str | None = None,
+    ) -> None:
+        if "deterministic" in str(message):
+            deviation(str(message).splitlines()[0])
+        else:
+            show(message, category, filename, lineno, file, line)
+
+    with warnings.catch_warnings(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        warnings.filterwarnings("always", message="(?s).*deterministic")
+        warnings.showwarning = heard
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+        memory.fill_uninitialized_memory = False  # costs time, and nothing here reads such memory
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+            torch.backends.cudnn.benchmark = benchmark
+            memory.fill_uninitialized_memory = fill
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Ctrl-C (and SIGTERM, where it is handled) between steps only: `with whole():` in the block holds it back to its end.
+
+    Amid a step the weights, the batch statistics and the step count do not belong together, and from a state saved then
+    nothing could go on to the bit. Outside the main thread Python delivers no signals; of several ranks only the first
+    hears them, and the others end with it.
+    """
+    held = pending = False
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal pending
+        if not held:
+            raise KeyboardInterrupt
+        pending = True
+        logger.info("interrupted: finishing this step first")
+
+    @contextmanager
+    def whole() -> Iterator[None]:
+        nonlocal held
+        held = True
+        try:
+            yield
+        finally:
+            held = False
+        if pending:
+            raise KeyboardInterrupt
+
+    if distributed.rank() > 0 or threading.current_thread() is not threading.main_thread():
+        yield whole
+        return
+    numbers = [signal.SIGINT] + [signal.SIGTERM] * callable(signal.getsignal(signal.SIGTERM))
+    before = {number: signal.signal(number, on_interrupt) for number in numbers}
+    try:
+        yield whole
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
