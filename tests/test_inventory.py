@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -48,7 +49,22 @@ CALLS: tuple[tuple[str, str, int], ...] = (
     ("features", f"features {MANY} --device cpu", 0),
     ("doctor", "doctor", 0),
     ("bench", "bench --from long --clips 4", 0),
+    ("recipes --schema", "recipes --schema", 0),
+    ("reproduce", "reproduce expects.yaml --device cpu --output reproduced.md", 4),
+    ("check", "check expects.yaml", 4),
+    ("prepare --verify", "prepare many --verify", 0),
 )
+FAILURES: tuple[tuple[str, int], ...] = (
+    ("datasets no_such_data_set", 1),
+    ("run no_such_recipe.yaml", 1),
+    ("run many.yaml --device cpu --tag b --set train.epochs=2", 1),
+    ("evaluate runs/none", 1),
+    ("score none.npz --dataset many", 1),
+    ("prepare", 2),
+    ("run --no-such-option", 2),
+    ("splits many --check --audit train=test.txt --audit test=test.txt", 4),
+)
+"""What ends with another exit code than 0: a mistake to mend, a wrong use, a check that does not hold."""
 
 
 def options() -> dict[str, dict[str, str]]:
@@ -93,6 +109,8 @@ def keys(value: Any, below: str = "") -> Iterator[str]:
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = many_people(tmp_path_factory.mktemp("inventory"))
     toy_videos(folder / "long", frames=40)
+    expected = "expect: [{metric: top1, value: 99.9, margin: 1.0, source: nobody}]"
+    (folder / "expects.yaml").write_text(f"base: many.yaml\ndescription: A number to miss\n{expected}\n")
     (folder / "train.txt").write_text("left/ann.avi 0\nright/bea.avi 1\n")
     (folder / "test.txt").write_text("left/bea.avi 0\nright/ann.avi 1\n")
     return folder
@@ -101,8 +119,10 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_options_and_json_keys_are_those_that_are_written_down(work: Path) -> None:
     printed: dict[str, list[str]] = {}
     for name, words, code in CALLS:
-        said = harbench("--home", "home", *words.split(), "--json", cwd=work, code=code)
+        said = harbench("--home", "home", *shlex.split(words), "--json", cwd=work, code=code)
         printed[name] = sorted(set(keys(json.loads(said.stdout)))) if said.stdout else []
+    for words, code in FAILURES:
+        harbench("--home", "home", *shlex.split(words), "--json" if code != 2 else "--quiet", cwd=work, code=code)
     found = {"options": options(), "json": printed}
     if os.environ.get("HARBENCH_WRITE_INVENTORY"):
         INVENTORY.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
