@@ -55,7 +55,7 @@ Urls = Annotated[
 ]
 LimitRate = Annotated[int | None, typer.Option(parser=rate, help="Bytes a second to fetch, e.g. 500k or 2M.")]
 Insecure = Annotated[
-    bool, typer.Option("--insecure", help="Do not verify TLS certificates; only where the content is checked.")
+    bool, typer.Option("--insecure", help="Do not verify TLS certificates; only for archives whose checksum is known.")
 ]
 AcceptHash = Annotated[bool, typer.Option("--accept-hash", help="Take an archive that is not the known one.")]
 Shard = Annotated[str, typer.Option(help="i/n: cache only every n-th block; several machines share a home.")]

@@ -154,10 +154,12 @@ def _fetch(
     spec: DatasetSpec, archive: Archive, url: str, path: Path, config: FetchConfig, client: httpx.Client, track: Track
 ) -> None:
     """One archive from one mirror."""
-    if config.insecure and not (archive.checksum or spec.counts):
+    if config.insecure and (not archive.checksum or config.accept_hash):
         raise DownloadError(
-            f"--insecure is refused: neither a checksum of {archive.name} nor the official counts of {spec.name} are "
-            "known, so nothing would tell whether it is the right file"
+            f"--insecure is refused: no checksum of {archive.name} is known, so nothing would tell whether this is the "
+            "right file"
+            if not archive.checksum
+            else "--insecure is refused together with --accept-hash: then nothing would tell whether this is the right file"
         )
     expected = None if config.accept_hash else archive.bytes
     arriving = transfer(client, url, path, config, expected)

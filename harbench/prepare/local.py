@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from harbench import paths
 from harbench.errors import ArchiveError, MediaError
@@ -128,33 +128,6 @@ def _unpacked(home: Path, spec: DatasetSpec) -> Path:
 def _folders(folder: Path) -> list[Path]:
     """Finished folders of unpacked archives: the archives themselves may have been deleted since."""
     return sorted(path for path in folder.glob("*") if path.is_dir() and not path.name.startswith("."))
-
-
-def carries_poses(spec: DatasetSpec) -> bool:
-    """Whether a data set comes with joints; in the media of others they have to be found."""
-    return spec.modality == "pose" or bool(spec.pose_suffix)
-
-
-def pose_suffix(spec: DatasetSpec) -> str:
-    """What the pose file of a media is called instead of its own suffix."""
-    return spec.pose_suffix or ".landmarks.npy"
-
-
-def found_poses(spec: DatasetSpec, media: Iterable[str], home: Path) -> dict[str, Path]:
-    """Where the poses that are found in each media lie."""
-    folder = paths.poses_folder(home, spec.name)
-    return {name: folder / PurePosixPath(name).with_suffix(pose_suffix(spec)) for name in media}
-
-
-def pose_files(spec: DatasetSpec, present: Mapping[str, Path], home: Path) -> dict[str, Path]:
-    """The pose file of each media that has one: itself, its neighbour with `pose_suffix`, or what was found in it."""
-    if spec.modality == "pose":
-        return dict(present)
-    if not carries_poses(spec):
-        return {media: path for media, path in found_poses(spec, present, home).items() if path.is_file()}
-    originals = {media: path.resolve() for media, path in present.items()}
-    neighbours = {media: path.with_name(path.stem + spec.pose_suffix) for media, path in originals.items()}
-    return {media: path for media, path in neighbours.items() if path.is_file()}
 
 
 def _archives_in(spec: DatasetSpec, source: Path | None) -> list[Path]:

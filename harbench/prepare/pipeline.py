@@ -201,8 +201,7 @@ def _cached(job: _Job, match: MediaMatch, allow_missing: bool) -> PrepareReport:
     """
     from harbench.frames.cache import build_cache, open_cache, warn_of_cut_ranges
     from harbench.prepare.download import fetched_archives
-    from harbench.prepare.local import pose_files
-    from harbench.prepare.poses import find_poses
+    from harbench.prepare.poses import find_poses, pose_files
     from harbench.prepare.recording import record_media
 
     spec, home, folder = job.spec, job.home, job.folder

@@ -55,7 +55,7 @@ def known_failures(home: Path, dataset: str, cache: str) -> dict[str, str]:
 
 def _row_name(spec: DatasetSpec, media: str, file: Path) -> str:
     """Under what name a file is recorded: its media's, or that of the joints that go with it."""
-    from harbench.prepare.local import pose_suffix
+    from harbench.prepare.poses import pose_suffix
 
     beside = spec.modality != "pose" and file.name.endswith(pose_suffix(spec))
     return str(PurePosixPath(media).with_suffix("")) + pose_suffix(spec) if beside else media

@@ -36,7 +36,7 @@ class FetchConfig:
     """How archives are fetched."""
 
     insecure: bool = False
-    """Do not verify TLS certificates; only for archives whose content is checked."""
+    """Do not verify TLS certificates; only for archives whose checksum is known."""
     accept_hash: bool = False
     """Take an archive that is not the known one."""
     urls: tuple[str, ...] = ()
@@ -264,7 +264,7 @@ def _reason(error: Exception, config: FetchConfig) -> str:
     if isinstance(error, httpx.TimeoutException):
         return f"not a byte in {config.timeout:g} s"
     if problem := _certificate_problem(error):
-        return f"its TLS certificate cannot be verified ({problem}); --insecure goes without"
+        return f"its TLS certificate cannot be verified ({problem}); --insecure goes without, where a checksum is known"
     return str(error) or type(error).__name__
 
 

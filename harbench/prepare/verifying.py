@@ -163,7 +163,7 @@ def cache_named(name: str) -> CacheConfig | None:
 
 def _cached_name(spec: DatasetSpec, media: str, config: CacheConfig) -> str:
     """Under what name the file is recorded that a cache's frames of a media were made from."""
-    from harbench.prepare.local import pose_suffix
+    from harbench.prepare.poses import pose_suffix
 
     beside = config.stream == "pose" and spec.modality != "pose"
     return str(PurePosixPath(media).with_suffix("")) + pose_suffix(spec) if beside else media

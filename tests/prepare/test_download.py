@@ -23,6 +23,7 @@ from hostile_server import HostileServer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harbench.datasets.tables import load_spec
 from harbench.errors import ArchiveError, DownloadError
 from harbench.prepare import transfer as transfers
 from harbench.prepare.download import archive_groups, can_fetch, drop_damaged, fetch_archives, verify_archives
@@ -265,12 +266,27 @@ def test_the_disk_is_looked_at_before_the_first_byte(
     assert fetch_archives(one(server), tmp_path, QUICK)[0].read_bytes() == DATA, "only the rest needs room"
 
 
-def test_insecure_needs_something_that_vouches_for_the_content(server: HostileServer, tmp_path: Path) -> None:
+def test_insecure_needs_a_known_checksum(server: HostileServer, tmp_path: Path) -> None:
     careless = replace(QUICK, insecure=True)
-    with pytest.raises(DownloadError, match="--insecure is refused"):
-        fetch_archives(one(server, checksum=""), tmp_path, careless)
+    counted = replace(one(server, checksum=""), counts={"official": (4, 0, 2)})  # counts verify no byte
+    for spec, config in ((counted, careless), (one(server), replace(careless, accept_hash=True))):
+        with pytest.raises(DownloadError, match="--insecure is refused"):
+            fetch_archives(spec, tmp_path, config)
     assert server.seen == []
     assert fetch_archives(one(server), tmp_path, careless)[0].read_bytes() == DATA
+
+
+@pytest.mark.parametrize("name", ["ucf101", "hmdb51", "kth", "stanford40", "weizmann93"])
+def test_insecure_fetches_no_shipped_archive_without_a_checksum(
+    name: str, server: HostileServer, tmp_path: Path
+) -> None:
+    spec = load_spec(name)
+    archives = tuple(replace(each, urls=(f"{server.url}/{each.name}",)) for each in spec.archives)
+    with pytest.raises(DownloadError) as error:
+        fetch_archives(replace(spec, archives=archives), tmp_path, replace(QUICK, insecure=True))
+    unknown = {each.name for each in archives if not each.checksum}
+    assert str(error.value).count("--insecure is refused") == len(unknown)
+    assert not {path.lstrip("/") for path, _ in server.seen} & unknown
 
 
 def test_a_bad_certificate_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

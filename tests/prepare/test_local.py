@@ -11,7 +11,8 @@ import pytest
 from harbench.datasets.tables import load_spec, load_split
 from harbench.errors import MediaError
 from harbench.prepare.boxes import load_boxes
-from harbench.prepare.local import ingest_local, pose_files
+from harbench.prepare.local import ingest_local
+from harbench.prepare.poses import pose_files
 
 
 def test_weizmann_from_a_folder(test_data: Path, tmp_path: Path) -> None:
@@ -66,13 +67,3 @@ def test_a_wrong_source_is_told(tmp_path: Path) -> None:
     (tmp_path / "weizmann.zip").write_bytes(b"")
     with pytest.raises(MediaError, match="--archive"):
         ingest_local(spec, [], tmp_path, source=tmp_path / "weizmann.zip")
-
-
-def test_poses_that_were_found_lie_in_a_folder_of_their_own(tmp_path: Path) -> None:
-    spec = load_spec("weizmann")
-    media = {f"run/{name}_run.avi": tmp_path / f"{name}.avi" for name in ("ira", "lena")}
-    pose = tmp_path / "weizmann/poses/run/ira_run.landmarks.npy"
-    assert pose_files(spec, media, tmp_path) == {}
-    pose.parent.mkdir(parents=True)
-    pose.write_bytes(b"")
-    assert pose_files(spec, media, tmp_path) == {"run/ira_run.avi": pose}
