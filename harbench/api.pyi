@@ -32,8 +32,8 @@ from .evaluation.processes import launched as launched
 from .prepare.convert import Conversion as Conversion
 from .prepare.convert import convert as convert
 from .prepare.convert import convert_from as convert_from
+from .prepare.job import PrepareReport as PrepareReport
 from .prepare.own import OwnOptions as OwnOptions
-from .prepare.pipeline import PrepareReport as PrepareReport
 from .prepare.pipeline import prepare as prepare
 from .prepare.verifying import VerifyReport as VerifyReport
 from .prepare.verifying import verify as verify
@@ -52,6 +52,7 @@ from .runs.catalog import recipes as recipes
 from .runs.evaluate import Evaluation as Evaluation
 from .runs.evaluate import evaluate as evaluate
 from .runs.evaluate import evaluation_text as evaluation_text
+from .runs.execute import prepare_inputs as prepare_inputs
 from .runs.execute import run as run
 from .runs.execute import run_text as run_text
 from .runs.grid import GridResult as GridResult

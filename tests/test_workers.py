@@ -26,7 +26,12 @@ print("started")
 def prepared(home):
     return api.prepare("many", home=home, source=Path(home).parent / "videos", workers=2, short_side=64).cached
 
-if "pool" in sys.argv:
+if "run" in sys.argv:
+    work = Path(sys.argv[1]).parent
+    settings = ("train.epochs=1", "train.workers=2")
+    (done,) = api.run([str(work / "many.yaml")], home=sys.argv[1], runs=work / "runs", overrides=settings)
+    print(12 if done.state == "finished" else done)
+elif "pool" in sys.argv:
     with Pool(1) as pool:
         print(pool.apply(prepared, (sys.argv[1],)))
 else:
@@ -43,7 +48,7 @@ def living(group: int) -> list[str]:
     ]  # [python] is dying
 
 
-@pytest.mark.parametrize("how", ["script", "pool"])
+@pytest.mark.parametrize("how", ["script", "pool", "run"])
 def test_a_script_without_a_guard_and_a_daemonic_process(tmp_path: Path, how: str) -> None:
     home = many_people(tmp_path) / "home"
     (tmp_path / "script.py").write_text(SCRIPT)

@@ -35,10 +35,12 @@ Modality = Annotated[
 ]
 PoseAxes = Annotated[str, typer.Option(help="Your pose arrays: T frames, M bodies, V joints, C channels, e.g. CTVM.")]
 Force = Annotated[bool, typer.Option("--force", help="Write over your data set of that name.")]
+ForRecipe = Annotated[
+    str, typer.Option("--for", help="Recipe by path or name: prepare the split and the caches that it reads.")
+]
 Source = Annotated[Path | None, typer.Option("--from", help="Folder of media in any layout; linked, not copied.")]
 Archives = Annotated[list[Path] | None, typer.Option(help="Archive already downloaded; may be repeated.")]
 Stream = Annotated[str, typer.Option(help="rgb, flow or pose. Default: what the media are.")]
-Flow = Annotated[str, typer.Option(help="How --stream flow is computed: dis or farneback.")]
 Bodies = Annotated[str, typer.Option(help="Of NTU skeleton files: motion (all), energy or denoised (two at most).")]
 Encoding = Annotated[str, typer.Option(help="jpeg, or raw: exact and about ten times as large.")]
 ShortSide = Annotated[str, typer.Option(help="Pixels, or native. Default: video 128, images native.")]
@@ -63,13 +65,15 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done,
 Verify = Annotated[
     bool, typer.Option("--verify", help="Find what broke in media and caches since, and mend exactly that.")
 ]
+OWN_OPTIONS = ("group_pattern", "split_by", "seed", "test_share", "layout", "modality", "pose_axes", "force")
 
 
 @app.command()
 def prepare(
     context: typer.Context,
     name: Name,
-    split: SplitOption = "all",
+    split: SplitOption = "",
+    for_recipe: ForRecipe = "",
     own_name: OwnName = "",
     group_pattern: GroupPattern = "",
     split_by: SplitBy = None,
@@ -82,7 +86,6 @@ def prepare(
     source: Source = None,
     archive: Archives = None,
     stream: Stream = "",
-    flow: Flow = "dis",
     bodies: Bodies = "motion",
     encoding: Encoding = "jpeg",
     short_side: ShortSide = "",
@@ -103,10 +106,12 @@ def prepare(
     as_json: Json = False,
 ) -> None:
     """Fetch a data set, bring it under its official names and splits, and build its frame cache."""
-    if not own_name:
-        _refuse_own_options(context)
+    if not own_name and (said := _given(context, OWN_OPTIONS)):
+        raise typer.BadParameter("a folder of yours needs its name:  harbench prepare DIR --name NAME", param_hint=said)
+    if for_recipe and (said := _given(context, ("stream", "short_side", "encoding", "quality", "bodies"))):
+        raise typer.BadParameter(f"the recipe says this already; leave out {said}", param_hint="--for")
     if verify:
-        if own_name or source or url or shard or dry_run or limit or classes or stream:
+        if own_name or source or url or shard or dry_run or limit or classes or stream or for_recipe:
             raise typer.BadParameter(
                 "it goes with --archive, --workers, --decoder and --ok-missing", param_hint="--verify"
             )
@@ -118,7 +123,7 @@ def prepare(
     ) if own_name else None  # fmt: skip
     with tracked(context) as (settings, track):
         report = api.prepare(
-            name, home=settings.home, split=split, source=source, archives=archive or (), stream=stream, flow=flow,
+            name, home=settings.home, split=split, recipe=for_recipe, source=source, archives=archive or (), stream=stream,
             bodies=bodies, encoding=encoding, quality=quality, short_side=side, classes=words(classes), limit=limit,
             workers=workers, decoder=decoder, allow_missing=allow_missing or ok_missing > 0, insecure=insecure,
             limit_rate=limit_rate, accept_hash=accept_hash, urls=url or (), shard=shard, own=own, dry_run=dry_run,
@@ -129,18 +134,10 @@ def prepare(
         raise typer.Exit(INCOMPLETE)
 
 
-def _refuse_own_options(context: typer.Context) -> None:
-    """A usage error for what is said of a folder of the user's own, when none is given."""
-    said = [
-        option
-        for option in ("group_pattern", "split_by", "seed", "test_share", "layout", "modality", "pose_axes", "force")
-        if getattr(context.get_parameter_source(option), "name", "") == "COMMANDLINE"
-    ]
-    if said:
-        names = ", ".join(f"--{option.replace('_', '-')}" for option in said)
-        raise typer.BadParameter(
-            "what is said of a folder of yours needs its name:  harbench prepare DIR --name NAME ...", param_hint=names
-        )
+def _given(context: typer.Context, options: tuple[str, ...]) -> str:
+    """Those of the options that stand on the command line, for a message; empty: none."""
+    given = [each for each in options if getattr(context.get_parameter_source(each), "name", "") == "COMMANDLINE"]
+    return ", ".join(f"--{each.replace('_', '-')}" for each in given)
 
 
 def _lines(report: api.PrepareReport, dry_run: bool) -> Iterator[str]:

@@ -24,6 +24,9 @@ from harbench.cli.app import (
 from harbench.records import RunReport
 
 OkMissing = Annotated[int, typer.Option(min=0, help="Go on without up to N media; in test they count as wrong.")]
+Prepare = Annotated[
+    bool, typer.Option("--prepare", help="First fetch the media and build the caches that the recipes read.")
+]
 Grid = Annotated[
     list[str] | None,
     typer.Option("--grid", help="Values to search, e.g. train.optimizer.lr=1e-3,3e-3; ranked on val, never on test."),
@@ -85,6 +88,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Resolve, count, estimate; train nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Repeat a finished run.")] = False,
     ok_missing: OkMissing = 0,
+    prepare: Prepare = False,
     grid: Grid = None,
     workers: Workers = 0,
     slurm: Slurm = None,
@@ -102,13 +106,16 @@ def run(
     with tracked(context) as (settings, track):
         shared: dict[str, Any] = {"home": settings.home, "runs": settings.runs, "split": split, "device": device}
         shared |= {"overrides": tuple(overrides or ()), "force": force, "ok_missing": ok_missing, "track": track}
+        if prepare and (grid or several):
+            needs = {key: shared[key] for key in ("home", "split", "overrides", "ok_missing", "track")}
+            api.prepare_inputs(recipe, **needs)
         if grid:
             best = api.grid(recipe[0], grid, tag=tag or "grid", **shared)
         elif several:
             how: dict[str, Any] = {"devices": devices, "workers": workers, "slurm": slurm or ()}
             done = api.queue(recipe, seeds=seeds, tag=tag, **how, **shared)
         else:
-            done = api.run(recipe, seeds=seeds, seed=seed, tag=tag, dry_run=dry_run, **shared)
+            done = api.run(recipe, seeds=seeds, seed=seed, tag=tag, dry_run=dry_run, prepare=prepare, **shared)
     if api.follows():
         return
     if grid:

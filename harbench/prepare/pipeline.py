@@ -2,94 +2,35 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harbench import paths
-from harbench.datasets.tables import class_numbers
+from harbench.datasets.tables import class_numbers, expand_splits, load_spec, load_split
 from harbench.errors import CacheError, MediaError
-from harbench.recipe.shipped import recipe_to_try
-from harbench.records import Archive, DatasetSpec, MediaMatch, SplitTable, Track, silent
+from harbench.prepare.job import Job, PrepareReport, boxes_here, free_bytes
+from harbench.records import DatasetSpec, MediaMatch, SplitTable, Track, silent
 
 if TYPE_CHECKING:
-    from harbench.frames.decode import Decoder
     from harbench.prepare.own import OwnOptions
-    from harbench.prepare.transfer import FetchConfig
-    from harbench.recipe import CacheConfig
-
-
-@dataclass(frozen=True)
-class FetchPlan:
-    """One archive that a dry run says would be fetched."""
-
-    name: str
-    urls: tuple[str, ...]
-    size: str
-    """What is known of its size and time, for people."""
-    there: int
-    """Bytes that an earlier attempt left."""
-
-
-@dataclass(frozen=True)
-class PrepareReport:
-    """What `prepare` found and did."""
-
-    dataset: str
-    splits: tuple[str, ...]
-    media: int
-    """Media that these splits need."""
-    present: int
-    missing: tuple[str, ...]
-    extra: int
-    """Files of the source that belong to no sample."""
-    duplicated: Mapping[str, tuple[str, ...]]
-    cached: int
-    reused: int
-    failed: Mapping[str, str]
-    """Media that no decoder could read, with the decoder's own words."""
-    noted: Mapping[str, str]
-    """Media that are kept, and what their decoder noted: cut short, another number of frames than declared."""
-    fetch: tuple[FetchPlan, ...]
-    """Dry run only: archives that would be fetched."""
-    fetched: tuple[str, ...]
-    """Archives that were fetched and unpacked: they may be deleted."""
-    free_bytes: int
-    """Free space where the data home is."""
-    cache: str
-    """Folder of the frame cache; empty for a dry run."""
-    cache_bytes: int
-    """Size of the cache; for a dry run the estimate."""
-    boxes: int
-    """Person boxes read from the user's annotations."""
-    seconds: float
-    """Wall time; for a dry run the estimate of filling the cache."""
-    next: str
-    """What to type next."""
-    notes: tuple[str, ...] = ()
-    """Data of your own: how classes and splits came about, what was left out, what a split leaks."""
-
-    @property
-    def incomplete(self) -> int:
-        """Media that are missing or failed: what `--ok-missing` counts."""
-        return len(self.missing) + len(self.failed)
+    from harbench.recipe import CacheConfig, Recipe
 
 
 def prepare(
     name: str,
     *,
     home: Path,
-    split: str = "all",
+    split: str = "",
+    recipe: str | Recipe = "",
     source: Path | None = None,
     archives: Sequence[Path] = (),
     stream: str = "",
     encoding: str = "jpeg",
-    flow: str = "dis",
     bodies: str = "motion",
     quality: int = 90,
     short_side: int | str | None = None,
@@ -111,75 +52,60 @@ def prepare(
 
     Media come from `source` (a folder in any layout, linked, not copied), from `archives`, from archives already under
     `<home>/<name>/archives`, are rendered where harbench makes the data set itself, or are fetched: from `urls`
-    (`NAME=URL` or `URL`) and the publisher's mirrors, at most `limit_rate` bytes a second. `shard` (`2/8`) caches only
-    every n-th block, so that several machines share the work. With `own`, `name` is a folder of the user's, which first
-    becomes the data set `own.name`. Rerunning is a no-op; killing it anywhere loses no finished work.
+    (`NAME=URL` or `URL`) and the publisher's mirrors, at most `limit_rate` bytes a second. With `recipe` (a path or name)
+    the split, the classes and the cache are those that it reads; else all splits are prepared. `shard` (`2/8`) caches
+    only every n-th block, so that several machines share the work. With `own`, `name` is a folder of the user's, which
+    first becomes the data set `own.name`. Rerunning is a no-op; killing it anywhere loses no finished work.
 
     Raises:
         MediaError: media are missing and `allow_missing` is false; or there is no such decoder here.
+        RecipeError: the recipe has a problem, or is of another data set.
         DownloadError: an archive could not be fetched. ArchiveError: one is damaged, hostile or not the known one.
         CacheError: the disk is too small for the cache, or full.
     """
-    from harbench.datasets.tables import expand_splits, load_spec, load_split
     from harbench.frames.decoders import choose_decoder
-    from harbench.prepare.local import ingest_local
+    from harbench.prepare.dry_run import plan
+    from harbench.prepare.for_recipe import missing_media, needed_caches, recipe_of, run_command
+    from harbench.prepare.ingest import IngestConfig, ingest
     from harbench.prepare.poses import check_poses
     from harbench.prepare.transfer import FetchConfig
 
     started = time.monotonic()
-    reads = choose_decoder(decoder)  # told before anything is fetched
+    reads = choose_decoder(decoder)  # its error comes before anything is fetched
+    cache_options = {
+        "stream": stream, "encoding": encoding, "bodies": bodies, "quality": quality, "short_side": short_side
+    }  # fmt: skip
     with ExitStack() as stack:
         dest = Path(stack.enter_context(TemporaryDirectory())) if own and dry_run else home  # a dry run writes nothing
         name, archives, notes = _adopted(name, own, home, dest, archives, track)
         spec = load_spec(name, dest)
-        tables = tuple(load_split(name, each, dest) for each in expand_splits(spec, split, dest))
-        cache = cache_config(
-            spec, stream=stream, encoding=encoding, flow=flow, bodies=bodies, quality=quality, short_side=short_side
-        )
+        chosen = recipe_of(name, recipe) if recipe else None
+        given_split = split
+        if chosen is not None:
+            split, classes = split or chosen.data.split or spec.splits[0], classes or chosen.data.classes
+        tables = tuple(load_split(name, each, dest) for each in expand_splits(spec, split or "all", dest))
+        caches = needed_caches(chosen) if chosen is not None else [_cache_config(spec, cache_options)]
         fetch = FetchConfig(insecure=insecure, limit_rate=limit_rate, accept_hash=accept_hash, urls=tuple(urls))
         wanted = _wanted(tables, classes, limit)
-        job = _Job(
-            spec, tables, dest, wanted, _of_shard(spec, dest, wanted, shard), fetch, cache, reads, workers, track
-        )
-        check_poses(spec, cache, home)
+        job = Job(
+            spec, tables, dest, wanted, _of_shard(spec, dest, wanted, shard), shard, fetch, caches[-1], reads, workers, track
+        )  # fmt: skip
+        for cache in caches:
+            check_poses(spec, cache, home)
         if dry_run:
-            plan = _plan(job, local=own is not None or bool(source or archives))
-            there = str(paths.cache_folder(home, name, cache.name))
-            return replace(plan, notes=notes, cache=there, free_bytes=free_bytes(home))
-    match = ingest_local(
-        spec, tables, home, wanted=wanted, source=source, archives=archives, fetch=fetch, allow_missing=allow_missing,
-        workers=workers, track=track,
-    )  # fmt: skip
-    return replace(_cached(job, match, allow_missing), seconds=time.monotonic() - started, notes=notes)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One preparation, resolved."""
-
-    spec: DatasetSpec
-    tables: tuple[SplitTable, ...]
-    home: Path
-    wanted: tuple[str, ...]
-    """Media of these splits, in official order."""
-    mine: tuple[str, ...]
-    """Those of them that this process caches."""
-    fetch: FetchConfig
-    cache: CacheConfig
-    reads: Decoder
-    """Of videos."""
-    workers: int
-    track: Track
-
-    @property
-    def folder(self) -> Path:
-        """Where the cache lies."""
-        return paths.cache_folder(self.home, self.spec.name, self.cache.name)
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """Their names."""
-        return tuple(table.split for table in self.tables)
+            planned = plan(job, local=own is not None or bool(source or archives))
+            there = str(paths.cache_folder(home, name, job.cache.name))
+            return replace(planned, notes=notes, cache=there, free_bytes=free_bytes(home))
+    config = IngestConfig(source, archives, fetch, allow_missing, workers)
+    found = ingest(spec, tables, home, config, wanted=wanted, track=track)
+    reports = [_cached(replace(job, cache=cache), found, allow_missing) for cache in caches]
+    report = replace(
+        reports[-1], notes=notes, failed={what: why for each in reports for what, why in each.failed.items()}
+    )
+    if chosen is not None and isinstance(recipe, str):
+        lacking = report.incomplete if given_split else len(missing_media(chosen, home) or ())
+        report = replace(report, next=run_command(recipe, given_split, lacking))
+    return replace(report, seconds=time.monotonic() - started)
 
 
 def _adopted(
@@ -194,27 +120,29 @@ def _adopted(
     return own.name, *adopt(Path(name), own, home, dest, track)
 
 
-def _cached(job: _Job, match: MediaMatch, allow_missing: bool) -> PrepareReport:
-    """Cache the media that were found, and write down what they are.
+def _cached(job: Job, found: MediaMatch, allow_missing: bool) -> PrepareReport:
+    """Cache the media that were found, and record what they are.
 
     Raises MediaError when some are missing that may not be.
     """
     from harbench.frames.cache import build_cache, open_cache, warn_of_cut_ranges
     from harbench.prepare.download import fetched_archives
+    from harbench.prepare.for_recipe import next_command
     from harbench.prepare.poses import find_poses, pose_files
     from harbench.prepare.recording import record_media
 
     spec, home, folder = job.spec, job.home, job.folder
-    present: Mapping[str, Path] = {media: match.present[media] for media in job.wanted if media in match.present}
+    present: Mapping[str, Path] = {media: found.present[media] for media in job.wanted if media in found.present}
     undecoded: dict[str, str] = {}
     if job.cache.stream == "pose":
         mine = {media: present[media] for media in job.mine if media in present}
         undecoded = find_poses(spec, mine, home, decoder=job.reads, workers=job.workers, track=job.track)
         present = pose_files(spec, present, home)
-    known = {*present, *undecoded, *(match.present.keys() - set(job.mine))}  # the last: other shards'
+    of_other_shards = found.present.keys() - set(job.mine)
+    known = {*present, *undecoded, *of_other_shards}
     missing = tuple(media for media in job.wanted if media not in known)
     if missing and not allow_missing:
-        raise MediaError(_missing_message(spec, job.splits, job.wanted, missing))
+        raise MediaError(_missing_message(job, missing))
     mine = {media: present[media] for media in job.mine if media in present}
     order = official_order(spec, home)
     report = build_cache(mine, folder, job.cache, order=order, workers=job.workers, decoder=job.reads, track=job.track)
@@ -227,49 +155,33 @@ def _cached(job: _Job, match: MediaMatch, allow_missing: bool) -> PrepareReport:
         media=len(job.wanted),
         present=len(present),
         missing=missing,
-        extra=len(match.extra),
-        duplicated=match.duplicated,
+        extra=len(found.extra),
+        duplicated=found.duplicated,
         cached=len(report.done),
         reused=len(report.reused),
         failed={**undecoded, **report.failed},
         noted=report.noted,
-        fetch=(),
         fetched=tuple(map(str, fetched_archives(paths.archives_folder(home, spec.name)))) if not missing else (),
         free_bytes=free_bytes(home),
         cache=str(folder),
-        cache_bytes=_size(folder),
-        boxes=_boxes_here(spec, home),
-        seconds=0.0,
-        next=recipe_to_try(spec, job.cache.stream, incomplete=bool(missing)),
+        cache_bytes=sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
+        boxes=boxes_here(spec, home),
+        next=f"the other shards of {job.shard}"
+        if job.shard
+        else next_command(spec, job.cache.stream, job.splits, home),
     )
 
 
-def cache_config(
-    spec: DatasetSpec,
-    *,
-    stream: str,
-    encoding: str,
-    flow: str,
-    bodies: str,
-    quality: int,
-    short_side: int | str | None,
-) -> CacheConfig:
-    """The cache that the options ask for. Default: the stream that the media are; 128 pixels for video, stills native."""
+def _cache_config(spec: DatasetSpec, options: Mapping[str, Any]) -> CacheConfig:
+    """The cache that the options ask for. Default: the stream that the media are; 128 pixels for video, images native."""
     from pydantic import ValidationError
 
     from harbench.recipe import CacheConfig
 
-    default = "native" if spec.modality == "image" else 128
-    values = {
-        "stream": stream or ("pose" if spec.modality == "pose" else "rgb"),
-        "encoding": encoding,
-        "flow": flow,
-        "bodies": bodies,
-        "quality": quality,
-        "short_side": short_side or default,
-    }
+    stream = options["stream"] or ("pose" if spec.modality == "pose" else "rgb")
+    short_side = options["short_side"] or ("native" if spec.modality == "image" else 128)
     try:
-        return CacheConfig.model_validate(values)
+        return CacheConfig.model_validate({**options, "stream": stream, "short_side": short_side})
     except ValidationError as error:
         found = "; ".join(f"--{str(item['loc'][0]).replace('_', '-')}: {item['msg']}" for item in error.errors())
         raise CacheError(f"there is no such cache: {found}") from None
@@ -289,68 +201,6 @@ def _wanted(tables: Sequence[SplitTable], classes: Sequence[str], limit: int | N
     return tuple(dict.fromkeys(media))[:limit]
 
 
-def _plan(job: _Job, *, local: bool) -> PrepareReport:
-    """What a dry run says: what is there already, what would be fetched, and how big the cache gets. Asks no server."""
-    from harbench.frames.cache import estimate_cache_bytes, estimate_cache_seconds
-    from harbench.prepare.recording import known_failures
-
-    spec, home, wanted, cache = job.spec, job.home, job.wanted, job.cache
-    media = paths.media_folder(home, spec.name)
-    here = {name for name in wanted if (media / name).exists()}
-    fetched = not local and not spec.rendered and len(here) < len(wanted)
-    return PrepareReport(
-        dataset=spec.name,
-        splits=job.splits,
-        media=len(wanted),
-        present=len(here),
-        missing=tuple(name for name in wanted if name not in here),
-        extra=0,
-        duplicated={},
-        cached=0,
-        reused=0,
-        failed={media: why for media, why in known_failures(home, spec.name, cache.name).items() if media in wanted},
-        noted={},
-        fetch=_fetch_plan(spec, home, job.fetch) if fetched else (),
-        fetched=(),
-        free_bytes=free_bytes(home),
-        cache=str(job.folder),
-        cache_bytes=estimate_cache_bytes(len(wanted), cache, unit=spec.unit),
-        boxes=_boxes_here(spec, home),
-        seconds=estimate_cache_seconds(len(wanted), cache, unit=spec.unit, workers=job.workers),
-        next="the same command without --dry-run",
-    )
-
-
-def _fetch_plan(spec: DatasetSpec, home: Path, fetch: FetchConfig) -> tuple[FetchPlan, ...]:
-    """The archives that are not here yet; of those that hold the same media the first."""
-    from harbench.prepare.download import archive_groups, can_fetch
-    from harbench.prepare.transfer import part_of
-
-    folder = paths.archives_folder(home, spec.name)
-    plans = []
-    for group in archive_groups(spec, fetch.urls) if can_fetch(spec, fetch.urls) else ():
-        if any((folder / archive.name).exists() for archive in group):
-            continue
-        part = part_of(folder / group[0].name)
-        there = part.stat().st_size if part.exists() else 0
-        urls = tuple(url for archive in group for url in archive.urls)
-        plans.append(FetchPlan(group[0].name, urls, _fetch_size(spec, group[0], there, fetch.limit_rate), there))
-    return tuple(plans)
-
-
-def _fetch_size(spec: DatasetSpec, archive: Archive, there: int, limit_rate: int | None) -> str:
-    if archive.bytes is None:
-        return f"{spec.size or 'unknown'}, the whole data set"
-    rate = limit_rate or 10_000_000
-    return f"{archive.bytes / 1e9:.2f} GB, {(archive.bytes - there) / rate / 60:.0f} min at {rate / 1e6:.1f} MB/s"
-
-
-def free_bytes(home: Path) -> int:
-    """Free space where the data home is, or will be."""
-    there = next(folder for folder in (home, *home.resolve().parents) if folder.exists())
-    return shutil.disk_usage(there).free
-
-
 def _of_shard(spec: DatasetSpec, home: Path, wanted: tuple[str, ...], shard: str) -> tuple[str, ...]:
     """The media in every n-th block of the cache, counted from the i-th, for the shard `i/n`."""
     from harbench.frames.blocks import BLOCK
@@ -368,10 +218,11 @@ def _of_shard(spec: DatasetSpec, home: Path, wanted: tuple[str, ...], shard: str
     return tuple(media for media in wanted if media in mine)
 
 
-def _missing_message(spec: DatasetSpec, chosen: Sequence[str], wanted: Sequence[str], missing: Sequence[str]) -> str:
+def _missing_message(job: Job, missing: Sequence[str]) -> str:
+    spec = job.spec
     shown = "\n".join(f"  {media}" for media in missing[:5]) + ("\n  ..." if len(missing) > 5 else "")
     lines = [
-        f"{len(missing)} of the {len(wanted)} media of {spec.title} ({', '.join(chosen[:4])}) were not found:",
+        f"{len(missing)} of the {len(job.wanted)} media of {spec.title} ({', '.join(job.splits[:4])}) were not found:",
         shown,
     ]
     if spec.registration:
@@ -385,13 +236,3 @@ def _missing_message(spec: DatasetSpec, chosen: Sequence[str], wanted: Sequence[
         "or add --allow-missing to go on with what is there: the rest then counts as wrong, and results are partial.",
     ]
     return "\n".join(lines)
-
-
-def _boxes_here(spec: DatasetSpec, home: Path) -> int:
-    from harbench.prepare.boxes import boxes_file, load_boxes
-
-    return len(load_boxes(home, spec.name)) if spec.boxes and boxes_file(home, spec.name).exists() else 0
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())

@@ -54,12 +54,14 @@ def run(
     dry_run: bool = False,
     force: bool = False,
     ok_missing: int = 0,
+    prepare: bool = False,
     track: Track = silent,
 ) -> list[RunReport]:
     """Train and evaluate every recipe on every split with every seed, or with one `seed` alone.
 
     All recipes are validated before the first is started. A finished run is left alone unless `force`; an unfinished
-    one goes on where it was, to the bit. Under `torchrun` every process calls this, and all return the same.
+    one goes on where it was, to the bit. Under `torchrun` every process calls this, and all return the same. With
+    `prepare`, the media and caches that the recipes read are made first, as `prepare_inputs` does.
 
     Raises:
         RecipeError: with every problem of a recipe at once.
@@ -69,6 +71,8 @@ def run(
     from harbench.runs.plan import plan
 
     chosen = range(seeds) if seed is None else (seed,)
+    if prepare and not dry_run:
+        prepare_inputs(recipes, home=home, split=split, overrides=overrides, ok_missing=ok_missing, track=track)
     with joined(device):
         track = silent if follows() else track
         planned = every_run(recipes, home, runs, split, chosen, overrides, tag)
@@ -83,6 +87,35 @@ def run(
             if not follows():
                 join_splits(each.folder, home=home)
         return done
+
+
+def prepare_inputs(
+    recipes: Sequence[str],
+    *,
+    home: Path,
+    split: str = "",
+    overrides: tuple[str, ...] = (),
+    ok_missing: int = 0,
+    track: Track = silent,
+) -> None:
+    """Fetch the media and build the frame caches that these recipes read, where they are not there yet.
+
+    One process prepares a data set at a time; the others wait for it, and find the caches. With `ok_missing` media that
+    cannot be had stop nothing. Raises what `prepare` raises.
+    """
+    from harbench.files import locked
+    from harbench.prepare.for_recipe import missing_media
+    from harbench.prepare.pipeline import prepare
+    from harbench.recipe import Fusion
+
+    for planned in every_run(recipes, home, home, split, (0,), overrides, ""):
+        recipe = planned.recipe
+        if isinstance(recipe, Fusion):
+            continue
+        with locked(home / recipe.data.dataset / ".prepare.lock"):
+            missing = missing_media(recipe, home)
+            if missing is None or len(missing) > ok_missing:
+                prepare(recipe.data.dataset, home=home, recipe=recipe, allow_missing=ok_missing > 0, track=track)
 
 
 def every_run(

@@ -98,7 +98,6 @@ def prepare_line(recipe: Recipe, cache: CacheConfig | None = None) -> str:
         words += ["--stream pose"] + [f"--bodies {cache.bodies}"] * (cache.bodies != "motion")
     else:
         words += ["--stream flow"] if cache.stream == "flow" else []
-        words += [f"--flow {cache.flow}"] if cache.stream == "flow" and cache.flow != "dis" else []
         words += [f"--short-side {cache.short_side}"]
         words += ["--encoding raw"] if cache.encoding == "raw" else []
         words += [f"--quality {cache.quality}"] if cache.encoding == "jpeg" and cache.quality != 90 else []

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harbench.datasets.tables import load_spec, load_split
-from harbench.prepare.local import ingest_local
+from harbench.prepare.ingest import IngestConfig, ingest
 from harbench.prepare.match import match_media
 from harbench.prepare.unpack import unpack
 from harbench.records import DatasetSpec, MediaMatch, SplitTable
@@ -73,7 +73,7 @@ def test_ucf101_from_the_thumos_zip(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "UCF101_videos.zip", "w") as archive:
         for media in table.media()[::20]:
             archive.writestr(thumos(media), media)
-    found = ingest_local(spec, [table], tmp_path / "home", archives=[tmp_path / "UCF101_videos.zip"])
+    found = ingest(spec, [table], tmp_path / "home", IngestConfig(archives=[tmp_path / "UCF101_videos.zip"]))
     assert set(found.present) == set(table.media()[::20]) and not found.extra
     assert all(path.read_text() == media for media, path in found.present.items())
 
@@ -97,7 +97,7 @@ def test_kth_from_six_flat_zips(tmp_path: Path, test_data: Path) -> None:
             for media in table.media():
                 if f"_{action}_" in media:
                     archive.writestr(media, media)
-    found = ingest_local(spec, [table], tmp_path / "home", source=source)
+    found = ingest(spec, [table], tmp_path / "home", IngestConfig(source))
     assert len(found.present) == 599 and not found.missing and not found.extra
     assert all(path.read_text() == media for media, path in found.present.items())
     assert "person13_handclapping_d3_uncomp.avi" not in found.present

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 from hostile_server import HostileServer
-from toys import toy_videos
+from toys import many_people, toy_videos
 
 from harbench import api
 from harbench.datasets.tables import load_spec
-from harbench.errors import ArchiveError, CacheError, DownloadError
-from harbench.prepare.pipeline import free_bytes, official_order
-from harbench.recipe.shipped import recipe_to_try
+from harbench.errors import ArchiveError, CacheError, DownloadError, RunError
+from harbench.prepare.job import free_bytes
+from harbench.prepare.pipeline import official_order
 
 TOY = """
 from harbench.records import Archive, DatasetSpec
@@ -177,13 +177,30 @@ def test_free_space_is_that_of_the_nearest_folder(tmp_path: Path) -> None:
     assert free_bytes(tmp_path / "not/yet/there") > 0
 
 
-@pytest.mark.parametrize(
-    ("stream", "words"),
-    [
-        ("rgb", "harbench run recipes/motion3d_weizmann.yaml --ok-missing N"),
-        ("pose", "harbench run recipes/cnn_lstm_weizmann.yaml --ok-missing N"),
-        ("flow", "a recipe with data.dataset: weizmann, then harbench run RECIPE (see `harbench recipes`)"),
-    ],
-)
-def test_the_recipe_to_try_reads_what_was_prepared(stream: str, words: str) -> None:
-    assert recipe_to_try(load_spec("weizmann"), stream, incomplete=True) == words
+def test_what_is_named_next_works(tmp_path: Path, test_data: Path) -> None:
+    """`prepare` names a recipe only where its cache serves it; `--for` and `run --prepare` make the one it reads."""
+    where, source = tmp_path / "home", ("--from", test_data / "weizmann")
+    recipe = "recipes/motion3d_weizmann.yaml"
+    small = json.loads(harbench(where, "prepare", "weizmann", "--short-side", 64, *source, "--json").stdout)
+    assert small["next"] == f"harbench prepare weizmann --for {recipe}"
+    made = json.loads(harbench(where, "prepare", "weizmann", "--for", recipe, "--json").stdout)
+    assert (made["next"], made["cached"]) == (f"harbench run {recipe}", 90)
+    harbench(where, *made["next"].split()[1:], "--dry-run")
+    again = json.loads(harbench(where, "prepare", "weizmann", "--short-side", 64, "--json").stdout)
+    assert again["next"] == f"harbench run {recipe}", "another cache serves it now"
+    harbench(where, "prepare", "weizmann", "--for", recipe, "--stream", "pose", code=2)
+    assert "found one of weizmann" in harbench(where, "prepare", "kth", "--for", recipe, code=1).stderr
+    few = json.loads(harbench(tmp_path / "few", "prepare", "weizmann", *source, "--limit", 80, "--json").stdout)
+    assert few["next"] == f"harbench run {recipe} --ok-missing 10"
+
+
+def test_run_prepares_what_its_recipe_reads(tmp_path: Path) -> None:
+    home, runs = many_people(tmp_path) / "home", tmp_path / "runs"
+    recipe, settings = [str(tmp_path / "many.yaml")], ("data.cache.short_side=48", "train.epochs=1")
+    with pytest.raises(RunError, match="short-side 48"):
+        api.run(recipe, home=home, runs=runs, overrides=settings)
+    (done,) = api.run(recipe, home=home, runs=runs, overrides=settings, prepare=True)
+    assert done.state == "finished" and (home / "many/cache/rgb-jpeg90-48").is_dir()
+    inode = {path: path.stat().st_mtime_ns for path in (home / "many/cache").rglob("*.tar")}
+    api.run(recipe, home=home, runs=runs, overrides=(*settings, "train.optimizer.lr=0.02"), prepare=True)
+    assert inode == {path: path.stat().st_mtime_ns for path in (home / "many/cache").rglob("*.tar")}

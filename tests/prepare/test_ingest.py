@@ -11,17 +11,17 @@ import pytest
 from harbench.datasets.tables import load_spec, load_split
 from harbench.errors import MediaError
 from harbench.prepare.boxes import load_boxes
-from harbench.prepare.local import ingest_local
+from harbench.prepare.ingest import IngestConfig, ingest
 from harbench.prepare.poses import pose_files
 
 
 def test_weizmann_from_a_folder(test_data: Path, tmp_path: Path) -> None:
     spec = load_spec("weizmann")
     tables = [load_split("weizmann", spec.splits[0])]
-    found = ingest_local(spec, tables, tmp_path, source=test_data / "weizmann")
+    found = ingest(spec, tables, tmp_path, IngestConfig(test_data / "weizmann"))
     assert len(found.present) == 90 and not found.missing and not found.extra
     assert found.present["bend/daria_bend.avi"].is_symlink()
-    assert ingest_local(spec, tables, tmp_path).present == found.present
+    assert ingest(spec, tables, tmp_path, IngestConfig()).present == found.present
 
 
 def test_stanford40_from_its_three_zips(test_data: Path, tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_stanford40_from_its_three_zips(test_data: Path, tmp_path: Path) -> None
                 if Path(member).stem + ".jpg" in wanted:
                     small.writestr(member, whole.read(member))
         archives.append(tmp_path / name)
-    found = ingest_local(spec, tables, tmp_path / "home", archives=archives)
+    found = ingest(spec, tables, tmp_path / "home", IngestConfig(archives=archives))
     assert set(found.present) == wanted and len(wanted) == 40
     assert set(load_boxes(tmp_path / "home", "stanford40")) == wanted
     assert len(found.missing) == 9532 - 40
@@ -45,7 +45,7 @@ def test_stanford40_from_its_three_zips(test_data: Path, tmp_path: Path) -> None
 def test_jhmdb14_poses_are_members_of_an_archive(test_data: Path, tmp_path: Path) -> None:
     spec = load_spec("jhmdb14")
     tables = [load_split("jhmdb14", "split1")]
-    found = ingest_local(spec, tables, tmp_path, source=test_data / "jhmdb14")
+    found = ingest(spec, tables, tmp_path, IngestConfig(test_data / "jhmdb14"))
     assert len(found.present) == 609 and not found.missing
     files = pose_files(spec, found.present, tmp_path)
     assert files.keys() == found.present.keys()
@@ -57,7 +57,7 @@ def test_jhmdb14_poses_are_members_of_an_archive(test_data: Path, tmp_path: Path
 def test_rendered_data_come_the_same_way(tmp_path: Path) -> None:
     spec = load_spec("sample_stills")
     tables = [load_split("sample_stills", spec.splits[0])]
-    found = ingest_local(spec, tables, tmp_path, workers=2)
+    found = ingest(spec, tables, tmp_path, IngestConfig(workers=2))
     assert not found.missing and len(found.present) == len(tables[0].media())
     assert any((tmp_path / "sample_stills/archives").glob("*.zip"))
 
@@ -66,4 +66,4 @@ def test_a_wrong_source_is_told(tmp_path: Path) -> None:
     spec = load_spec("weizmann")
     (tmp_path / "weizmann.zip").write_bytes(b"")
     with pytest.raises(MediaError, match="--archive"):
-        ingest_local(spec, [], tmp_path, source=tmp_path / "weizmann.zip")
+        ingest(spec, [], tmp_path, IngestConfig(tmp_path / "weizmann.zip"))
