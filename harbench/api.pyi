@@ -35,8 +35,8 @@ from .prepare.convert import convert_from as convert_from
 from .prepare.job import PrepareReport as PrepareReport
 from .prepare.own import OwnOptions as OwnOptions
 from .prepare.pipeline import prepare as prepare
-from .prepare.verifying import VerifyReport as VerifyReport
-from .prepare.verifying import verify as verify
+from .prepare.verify import VerifyReport as VerifyReport
+from .prepare.verify import verify as verify
 from .reporting.check import CheckReport as CheckReport
 from .reporting.check import check as check
 from .reporting.check import check_text as check_text

@@ -8,7 +8,7 @@ from harbench import paths
 from harbench.frames.cache import estimate_cache_bytes, estimate_cache_seconds
 from harbench.prepare.download import archive_groups, can_fetch
 from harbench.prepare.job import FetchPlan, Job, PrepareReport, boxes_here, free_bytes
-from harbench.prepare.recording import known_failures
+from harbench.prepare.manifest import known_failures
 from harbench.prepare.transfer import FetchConfig, part_of
 from harbench.records import Archive, DatasetSpec
 

@@ -128,8 +128,8 @@ def _cached(job: Job, found: MediaMatch, allow_missing: bool) -> PrepareReport:
     from harbench.frames.cache import build_cache, open_cache, warn_of_cut_ranges
     from harbench.prepare.download import fetched_archives
     from harbench.prepare.for_recipe import next_command
+    from harbench.prepare.manifest import record_media
     from harbench.prepare.poses import find_poses, pose_files
-    from harbench.prepare.recording import record_media
 
     spec, home, folder = job.spec, job.home, job.folder
     present: Mapping[str, Path] = {media: found.present[media] for media in job.wanted if media in found.present}

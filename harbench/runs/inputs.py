@@ -168,7 +168,7 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
 def _checked_cache(recipe: Recipe, table: SplitTable, config: CacheConfig, home: Path, ok_missing: int) -> FrameCache:
     """The open cache for `config`; CacheError if there is none, or if it lacks too many media."""
     from harbench.frames.cache import find_cache, open_cache
-    from harbench.prepare.recording import known_failures
+    from harbench.prepare.manifest import known_failures
 
     line = prepare_line(recipe, config)
     folder = find_cache(home, table.dataset, config, make=line)

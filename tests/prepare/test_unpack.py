@@ -159,19 +159,6 @@ def test_goes_on_after_a_kill_and_keeps_only_what_is_sound(
 
 
 @pytest.mark.parametrize("name", ["toy.zip", "3.rar", "5.rar"])
-def test_recheck_mends_what_broke_and_touches_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    archive = MAKERS[name](tmp_path / name, MEMBERS)
-    (folder,) = unpack(SPEC, [archive], tmp_path / "out")
-    (folder / "a/one.avi").write_bytes(b"1" * 4999 + b"2")
-    (folder / "-rf @b;c.avi").unlink()
-    written = spy(monkeypatch)
-    unpack(SPEC, [archive], tmp_path / "out", recheck=True)
-    assert sorted(written) == ["-rf @b;c.avi", "a/one.avi"] and files_under(folder) == MEMBERS
-
-
-@pytest.mark.parametrize("name", ["toy.zip", "3.rar", "5.rar"])
 def test_damage_is_named_and_the_rest_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:

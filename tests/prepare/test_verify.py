@@ -13,17 +13,9 @@ import pytest
 from rar_writer import rar5, write_rar
 
 from harbench.errors import MediaError
+from harbench.prepare.manifest import MediaRow, hashed, read_failed, read_manifest, write_failed, write_manifest
 from harbench.prepare.unpack import unpack
-from harbench.prepare.verify import (
-    MediaRow,
-    damage_of,
-    extract_again,
-    hashed,
-    read_failed,
-    read_manifest,
-    write_failed,
-    write_manifest,
-)
+from harbench.prepare.verify import damage_of, extract_again
 from harbench.records import DatasetSpec
 
 SPEC = DatasetSpec(name="t", title="T", modality="video", unit="video", splits=("official",))
@@ -67,8 +59,8 @@ def test_only_what_broke_is_extracted_again(tmp_path: Path, kind: str) -> None:
     before = {path: path.stat() for path in (tmp_path / "unpacked").rglob("*") if path.is_file()}
     broken = [row for row in rows.values() if damage_of(row)]
     assert [row.media for row in broken] == list(files)[:3]
-    assert set(extract_again(broken, tmp_path / "unpacked", [])) == set(list(files)[:3]), "no archive is here"
-    assert extract_again(broken, tmp_path / "unpacked", [archive]) == {}
+    assert set(extract_again(SPEC, broken, tmp_path / "unpacked", [])) == set(list(files)[:3]), "no archive is here"
+    assert extract_again(SPEC, broken, tmp_path / "unpacked", [archive]) == {}
     assert not any(damage_of(row) for row in rows.values())
     assert {name: path.read_bytes() for name, path in files.items()} == CONTENTS
     assert [path.stat().st_mtime_ns for path in files.values()] == [row.mtime_ns for row in rows.values()]
@@ -85,7 +77,7 @@ def test_a_deleted_folder_comes_back(tmp_path: Path) -> None:
     unpack(SPEC, [archive], tmp_path / "unpacked")
     rows = hashed({name: tmp_path / "unpacked/all/inner" / name for name in CONTENTS}, {})
     shutil.rmtree(tmp_path / "unpacked")
-    assert extract_again(rows.values(), tmp_path / "unpacked", [archive]) == {}
+    assert extract_again(SPEC, rows.values(), tmp_path / "unpacked", [archive]) == {}
     assert not any(damage_of(row) for row in rows.values())
 
 
@@ -96,10 +88,10 @@ def test_another_file_of_that_name_in_the_archive_is_refused(tmp_path: Path) -> 
     row = hashed({"readme.txt": path}, {})["readme.txt"]
     archive.write_bytes(zipped({"readme.txt": b"rEad"}))
     os.truncate(path, 1)
-    assert "not what was recorded" in extract_again([row], tmp_path / "unpacked", [archive])["readme.txt"]
+    assert "not what was recorded" in extract_again(SPEC, [row], tmp_path / "unpacked", [archive])["readme.txt"]
     assert path.read_bytes() == b"r", "what is left is left alone"
     archive.write_bytes(archive.read_bytes()[:40])
-    assert "damaged" in extract_again([row], tmp_path / "unpacked", [archive])["readme.txt"]
+    assert "damaged" in extract_again(SPEC, [row], tmp_path / "unpacked", [archive])["readme.txt"]
 
 
 def test_only_new_and_changed_files_are_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -129,7 +121,7 @@ def test_manifest_and_failures_come_back(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "none.csv") == {}
     text = (tmp_path / "media.csv").read_bytes()
     (tmp_path / "media.csv").write_bytes(text.replace(b"29.97", b"29_97x", 1))
-    with pytest.raises(MediaError, match=r"media\.csv, line \d.*is damaged.*prepare again"):
+    with pytest.raises(MediaError, match=r"media\.csv is damaged.*prepare again"):
         read_manifest(tmp_path / "media.csv")
     (tmp_path / "media.csv").write_bytes(text[: len(text) - 30])
     with pytest.raises(MediaError, match="is damaged"):
@@ -138,7 +130,6 @@ def test_manifest_and_failures_come_back(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="is damaged"):
         read_manifest(tmp_path / "folder.csv")
     failed = {("rgb", "a,b"): "Invalid data\nfound"}
-    write_failed(tmp_path / "failed.csv", failed)
-    assert read_failed(tmp_path / "failed.csv") == failed
-    write_failed(tmp_path / "failed.csv", {})
-    assert not (tmp_path / "failed.csv").exists()
+    for written in (failed, {}):
+        write_failed(tmp_path, "t", written)
+        assert read_failed(tmp_path, "t") == written and (tmp_path / "t/failed.csv").exists() == bool(written)

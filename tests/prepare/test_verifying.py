@@ -20,7 +20,7 @@ from harbench import api
 from harbench.cli import app
 from harbench.errors import MediaError
 from harbench.frames.cache import open_cache
-from harbench.prepare.verifying import cache_named
+from harbench.prepare.verify import cache_named
 
 MODULE = """
 from harbench.records import DatasetSpec
