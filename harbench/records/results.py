@@ -159,7 +159,8 @@ class Row:
     place: int | None
     """None: shown, not ranked."""
     name: str
-    kind: Literal["run", "published"]
+    kind: Literal["run", "published", "bound"]
+    """A bound is an upper bound, such as an oracle: a line that other rows are measured against, without a place."""
     value: float
     interval: tuple[float, float] | None
     spread: float | None
@@ -176,6 +177,8 @@ class Row:
     source: str
     """Source of a published number, or the run folder(s)."""
     year: int | None
+    link: str = ""
+    """Address of the source of a published number."""
     runs: tuple[str, ...] = ()
     """Folders of the runs behind the number; a published number has none."""
     latency_ms: float | None = None

@@ -14,6 +14,7 @@ from statistics import fmean, stdev
 from typing import Literal
 
 from harbench.records import Comparability, ProtocolFacts, PublishedResult, RunRecord
+from harbench.reporting.published import UPPER_BOUND, address
 from harbench.runs.comparability import LOPO, pooled_split
 
 _POOLED = ("top1", "top5")
@@ -41,12 +42,14 @@ class Entry:
     """One number before it is ranked."""
 
     name: str
-    kind: Literal["run", "published"]
+    kind: Literal["run", "published", "bound"]
     key: Comparability
     protocol: ProtocolFacts
     value: float
     family: str
     source: str
+    link: str = ""
+    """Address of a published number's source."""
     interval: tuple[float, float] | None = None
     spread: float | None = None
     seeds: int = 1
@@ -69,17 +72,20 @@ def published_entry(result: PublishedResult) -> Entry:
     named = result.backbone.casefold() in result.method.casefold()
     notes = [result.notes] if result.notes else []
     if result.key.metric == "mAP":
-        notes.append("which average precision (all points, VOC, 11 points) is not stated")
+        notes.append("The source does not state which average precision (all points, VOC, 11 points) it means.")
+    bound = result.family == UPPER_BOUND
     return Entry(
         name=result.method if named else f"{result.method}, {result.backbone}",
-        kind="published",
+        kind="bound" if bound else "published",
         key=result.key,
         protocol=result.protocol,
         value=result.value,
         family=result.family,
         source=f"{result.source_title} ({result.source_id})" if result.source_title else result.source_id,
+        link=address(result.source_id),
         params_m=result.params_m,
         year=result.year,
+        reason="an upper bound, not a method" if bound else "",
         notes=tuple(notes),
     )
 

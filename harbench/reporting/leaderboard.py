@@ -124,6 +124,7 @@ def _row(entry: Entry, place: int | None, why_not: str, marks: tuple[int, ...]) 
         why_not=why_not,
         source=entry.source,
         year=entry.year,
+        link=entry.link,
         runs=entry.runs,
         latency_ms=entry.latency_ms,
         latency_on=entry.latency_on,

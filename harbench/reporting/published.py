@@ -6,6 +6,7 @@ The shipped file comes first; rows of `<home>/splits/<dataset>/published.csv`, a
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 from harbench.errors import PublishedError
@@ -23,6 +24,9 @@ COLUMNS = (
 )
 """Columns of a published.csv, in this order. The data set is the folder."""
 
+UPPER_BOUND = "upper bound"
+"""The family of a row that is no method: what nothing can beat on this data set, such as an oracle."""
+_ADDRESS = re.compile(r"doi:(10\.[^\s)]+)|arXiv:([\w.-]+/?\d+(?:v\d+)?)|(https?://[^\s)]+)")
 _ALLOWED: dict[str, tuple[str, ...]] = {
     "unit": ("video", "sequence", "image", UNKNOWN),
     "metric": (*METRICS, UNKNOWN),
@@ -47,6 +51,15 @@ def load_published(dataset: str, home: Path | None = None) -> list[PublishedResu
         if path.is_file():
             results += _read(path, dataset, seen)
     return results
+
+
+def address(source_id: str) -> str:
+    """Address of a source that names one (a DOI, an arXiv number, a web page); else empty."""
+    found = _ADDRESS.search(source_id)
+    if found is None:
+        return ""
+    doi, arxiv, page = found.groups()
+    return f"https://doi.org/{doi}" if doi else f"https://arxiv.org/abs/{arxiv}" if arxiv else str(page)
 
 
 def _read(path: Path, dataset: str, seen: dict[tuple[str, ...], str]) -> list[PublishedResult]:

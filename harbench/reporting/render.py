@@ -64,8 +64,8 @@ def _header(table: Table) -> list[str]:
     return ["#", "method", metric, "95 %", "seeds", *protocol, "params (M)", "source", "why not ranked"]
 
 
-def _cells(row: Row, name: str, escape: Callable[[str], str]) -> list[str]:
-    """The cells of one row of a printed table; `name` is escaped and marked already."""
+def _cells(row: Row, name: str, source: str, escape: Callable[[str], str]) -> list[str]:
+    """The cells of one row of a printed table; `name` and `source` are escaped and marked already."""
     before = ["" if row.place is None else str(row.place)]
     after = [
         with_spread(row),
@@ -73,10 +73,8 @@ def _cells(row: Row, name: str, escape: Callable[[str], str]) -> list[str]:
         str(row.seeds) if row.kind == "run" else "",
         *(getattr(row.protocol, part) for part in _SHOWN),
         "" if row.params_m is None else f"{row.params_m:.1f}",
-        row.source,
-        row.why_not,
     ]
-    return [*before, name, *(escape(cell) for cell in after)]
+    return [*before, name, *(escape(cell) for cell in after), source, escape(row.why_not)]
 
 
 # ----------------------------------------------------------------------------------------------------------- Markdown
@@ -84,7 +82,7 @@ def _md(board: Leaderboard) -> str:
     parts = ["# Leaderboard", f"Written {board.generated}. Bold: own runs. Percent."]
     for table in board.tables:
         header = _header(table)
-        rows = [_md_line(_cells(row, _md_name(row), _md_text)) for row in table.rows]
+        rows = [_md_line(_cells(row, _md_name(row), _md_source(row), _md_text)) for row in table.rows]
         parts += [f"## {_md_text(table.title)}", "\n".join([_md_line(header), _md_line("---" for _ in header), *rows])]
         if table.footnotes:
             parts.append("\n".join(f"{index}. {_md_text(note)}" for index, note in enumerate(table.footnotes, 1)))
@@ -100,6 +98,10 @@ def _md_line(cells: Iterable[str]) -> str:
 def _md_name(row: Row) -> str:
     bold = f"**{_md_text(row.name)}**" if row.kind == "run" else _md_text(row.name)
     return bold + (f" <sup>{_marks(row)}</sup>" if row.footnotes else "")
+
+
+def _md_source(row: Row) -> str:
+    return f"[{_md_text(row.source)}]({row.link})" if row.link else _md_text(row.source)
 
 
 def _md_text(text: str) -> str:
@@ -138,6 +140,7 @@ def _csv_line(table: Table, row: Row) -> dict[str, object]:
         "why_not": row.why_not,
         "year": row.year,
         "source": row.source,
+        "link": row.link,
         "footnotes": "; ".join(table.footnotes[index - 1] for index in row.footnotes),
     }
 
@@ -156,7 +159,7 @@ def _tex(board: Leaderboard) -> str:
 
 def _tex_table(table: Table) -> list[str]:
     header = _header(table)
-    body = [" & ".join(_cells(row, _tex_name(row), tex)) + r" \\" for row in table.rows]
+    body = [" & ".join(_cells(row, _tex_name(row), tex(row.source), tex)) + r" \\" for row in table.rows]
     ranked = sum(row.place is not None for row in table.rows)
     if 0 < ranked < len(body):
         body.insert(ranked, r"\midrule")

@@ -102,7 +102,7 @@ def _make_published(method: str = "Somebody", value: float = 85.0, **changes: An
         year=2018,
         source_title="A paper",
         source_id="arXiv:1711.11248",
-        where_seen="[primary] README",
+        where_seen="Read in the README.",
         notes="",
     )
     return replace(result, **changes)

@@ -1,25 +1,25 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
-import sys
+import re
 from collections import Counter
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from harbench.datasets.tables import published_names
 from harbench.errors import PublishedError
-from harbench.paths import shipped
-from harbench.reporting.published import COLUMNS, load_published
+from harbench.records import Leaderboard
+from harbench.reporting.leaderboard import build_leaderboard
+from harbench.reporting.page.build import render_page
+from harbench.reporting.published import COLUMNS, UPPER_BOUND, address, load_published
 
 COUNTS = {
     "hmdb51": 124,
     "jhmdb": 4,
     "jhmdb14": 4,
     "kinetics400": 96,
-    "kth": 16,
+    "kth": 15,
     "ntu120": 97,
     "ntu60": 135,
     "ntu7": 1,
@@ -27,6 +27,7 @@ COUNTS = {
     "stanford40": 14,
     "ucf101": 184,
 }
+ACRONYMS = {"README", "ICML", "SEVERE"}
 ROW = {
     **dict.fromkeys(COLUMNS, "unknown"),
     "method": "Mine",
@@ -96,94 +97,33 @@ def test_claims_of_origin_projects_are_marked_and_the_uncited_ones_left_out() ->
     origins = ("dronefreak/", "LoylP/", "vidyacheekuri/")
     claims = [r for name in COUNTS for r in load_published(name) if any(each in r.source_id for each in origins)]
     assert len(claims) == 12
-    assert all(r.notes.startswith("self-reported") for r in claims)
+    assert all(r.notes.startswith("Self-reported") for r in claims)
     ranked = [r for r in claims if r.protocol.selection != "test" and r.key.split_set != "unknown"]
     assert not ranked
     assert not [r for r in claims if r.value == 82.8 or (r.value == 85.0 and "dronefreak" in r.source_id)]
 
 
-# -------------------------------------------------------------------------------------------------------- the builder
-@pytest.fixture(scope="module")
-def builder() -> ModuleType:
-    path = shipped("splits") / "build_published.py"
-    spec = importlib.util.spec_from_file_location("build_published", path)
-    assert spec is not None and spec.loader is not None
-    before = list(sys.path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    sys.path[:] = before
-    return module
+@pytest.mark.parametrize("dataset", COUNTS)
+def test_footnotes_are_plain_sentences_and_every_row_has_a_link(dataset: str) -> None:
+    for row in load_published(dataset):
+        for text in (row.notes, row.where_seen):
+            assert not text or re.fullmatch(r"\w.*[.]", text), text
+            assert not re.search(r"[.] [A-Z]|->|[(]unverified|[\[][a-z]", text), (
+                f"one sentence, no research notes: {text}"
+            )
+            assert set(re.findall(r"(?<![/\w-])[A-Z]{4,}(?![/\w-])", text)) <= ACRONYMS, f"no shouting: {text}"
+        assert row.where_seen
+        assert address(row.source_id) or row.family == UPPER_BOUND, row.source_id
 
 
-def test_rebuilding_gives_the_same_bytes(builder: ModuleType, test_data: Path) -> None:
-    source = test_data.parent / "baselines.csv"
-    if not source.exists():
-        pytest.skip(f"{source} is not there: the published tables were NOT rebuilt and compared")
-    tables = builder.build(source)
-    # The row of `sample` is computed by harbench itself; splits/build_sample.py writes it.
-    assert {*tables, "sample"} == set(published_names())
-    for dataset, text in tables.items():
-        assert (shipped("splits") / dataset / "published.csv").read_bytes() == text.encode()
-    with open(source, encoding="utf-8", newline="") as handle:
-        taken = Counter(row["ship"] in ("yes", "secondary") for row in csv.DictReader(handle))
-    with open(shipped("splits") / "published_more.csv", encoding="utf-8", newline="") as handle:
-        more = len(list(csv.DictReader(handle)))
-    assert (taken[True], more) == (668, 7)
-    assert sum(text.count("\n") - 1 for text in tables.values()) == taken[True] + more
-
-
-RAW = {
-    **dict.fromkeys(("method", "backbone", "params_m", "year", "source_title", "where_seen", "notes"), ""),
-    "dataset": "Toy",
-    "protocol": "fold A",
-    "metric": "acc",
-    "views": "",
-    "input": "RGB",
-    "pretrain": "none",
-    "family": "3d-cnn",
-    "value": "50",
-    "source_id": "x",
-    "ship": "yes",
-}
-MAPPING = """column,dataset,raw,says,why
-dataset,toy,Toy,label_set=2 classes; unit=video; given=none,
-protocol,toy,fold A,split_set=split1; level=clip,
-metric,,acc,metric=top1,
-views,,,level=video,
-input,,RGB,modality=RGB,
-pretrain,,none,pretraining=none (scratch),
-"""
-
-
-def _source(path: Path, *rows: dict[str, str]) -> Path:
-    with open(path, "w", encoding="utf-8", newline="") as handle:
-        writer = csv.DictWriter(handle, list(RAW))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
-def test_the_mapping_translates_and_the_specific_text_wins(builder: ModuleType, tmp_path: Path) -> None:
-    (tmp_path / "map.csv").write_text(MAPPING)
-    source = _source(tmp_path / "raw.csv", RAW, RAW | {"ship": "no", "protocol": "never mapped"})
-    (tmp_path / "more.csv").write_text("dataset," + ",".join(COLUMNS) + "\ntoy2" + ",x" * len(COLUMNS) + "\n")
-    tables = builder.build(source, tmp_path / "map.csv", tmp_path / "more.csv")
-    assert tables["toy2"].splitlines()[1] == ",".join("x" * len(COLUMNS))
-    (row,) = csv.DictReader(tables["toy"].splitlines())
-    assert (row["split_set"], row["level"], row["modality"], row["views"]) == ("split1", "clip", "RGB", "unknown")
-
-
-def test_a_text_without_translation_and_a_stale_one_are_errors(builder: ModuleType, tmp_path: Path) -> None:
-    (tmp_path / "map.csv").write_text(MAPPING)
-    source = _source(tmp_path / "raw.csv", RAW | {"protocol": "fold B"})
-    with pytest.raises(SystemExit, match="fold B"):
-        builder.build(source, tmp_path / "map.csv", None)
-    (tmp_path / "map.csv").write_text(MAPPING + "views,,9x9,views=9x9,\n")
-    with pytest.raises(SystemExit, match="9x9"):
-        builder.build(_source(tmp_path / "raw.csv", RAW), tmp_path / "map.csv", None)
-    (tmp_path / "map.csv").write_text(MAPPING + "views,,1x1,veiws=1x1,\n")
-    with pytest.raises(SystemExit, match="veiws"):
-        builder.build(_source(tmp_path / "raw.csv", RAW), tmp_path / "map.csv", None)
+def test_an_upper_bound_is_a_line_and_never_a_place() -> None:
+    (table,) = [
+        each for each in build_leaderboard([], load_published("sample")).tables if each.key.split_set == "small"
+    ]
+    (row,) = table.rows
+    assert (row.kind, row.place) == ("bound", None)
+    page = render_page(Leaderboard((table,), ""))
+    assert '<tr class="bound' in page and "Upper bound" in page
 
 
 # ------------------------------------------------------------------------------------------------------ a user's rows

@@ -7,7 +7,6 @@ without a network. Rows are all in it; panels of runs are taken in as long as it
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -35,7 +34,6 @@ _FIRST_ROWS = 100
 _TEMPLATES = Path(__file__).parent / "templates"
 _FILTERED = ("modality", "pretraining", "frames", "size", "views", "selection")
 """Parts of the protocol that can be chosen by value."""
-_ADDRESS = re.compile(r"doi:(10\.[^\s)]+)|arXiv:([\w.-]+/?\d+(?:v\d+)?)|(https?://[^\s)]+)")
 
 
 @dataclass(frozen=True)
@@ -57,11 +55,12 @@ class TableView:
 
     @property
     def groups(self) -> list[tuple[str, list[tuple[int, Row]]]]:
-        """Heading and numbered rows of each part of the table that has any: with a place, and without."""
+        """Heading and numbered rows of each part of the table that has any: bounds, with a place, without."""
         rows = list(enumerate(self.table.rows))
+        bounds = [each for each in rows if each[1].kind == "bound"]
         ranked = [each for each in rows if each[1].place is not None]
-        rest = [each for each in rows if each[1].place is None]
-        return [group for group in (("", ranked), ("Without a place", rest)) if group[1]]
+        rest = [each for each in rows if each[1].place is None and each[1].kind != "bound"]
+        return [each for each in (("Upper bound", bounds), ("", ranked), ("Without a place", rest)) if each[1]]
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,6 @@ def _environment() -> Environment:
     environment.filters |= {
         "percent": percent,
         "between": between,
-        "link": address,
         "words": lambda name: str(name).replace("_", " "),
     }
     return environment
@@ -216,12 +214,3 @@ def record_facts(record: RunRecord) -> dict[str, str]:
         "fingerprint": record.fingerprint,
     }
     return {name: value for name, value in facts.items() if value and value != UNKNOWN}
-
-
-def address(source: str) -> str:
-    """Address of a source that names one (a DOI, an arXiv number, a page); else empty."""
-    found = _ADDRESS.search(source)
-    if found is None:
-        return ""
-    doi, arxiv, page = found.groups()
-    return f"https://doi.org/{doi}" if doi else f"https://arxiv.org/abs/{arxiv}" if arxiv else str(page)

@@ -78,6 +78,8 @@ class Scatter:
     labels: tuple[Label, ...]
     frontier: str
     """Path of the best ranked number for its cost or less."""
+    bounds: tuple[tuple[float, str], ...]
+    """Height and name of the upper bounds, drawn as dashed lines."""
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     left_out: int
@@ -92,13 +94,17 @@ def scatters(table: Table) -> list[Scatter]:
 
 
 def _scatter(table: Table, cost: Cost) -> Scatter | None:
-    known = [(index, row, value) for index, row in enumerate(table.rows) if (value := cost.of(row))]
+    rows = [(index, row) for index, row in enumerate(table.rows) if row.kind != "bound"]
+    known = [(index, row, value) for index, row in rows if (value := cost.of(row))]
+    bounds = [row for row in table.rows if row.kind == "bound"]
     if len(known) < _FEWEST:
         return None
     drawn = sorted(known, key=lambda each: -each[1].value)[:_MOST]
     drawn.sort(key=lambda each: (each[1].kind == "run", each[0]))
     x = logarithmic([value for _, _, value in drawn], _LEFT + 4, WIDTH - _RIGHT)
-    y = linear([row.value for _, row, _ in drawn], HEIGHT - _BOTTOM, _TOP, within=(0.0, 100.0))
+    y = linear(
+        [row.value for row in (*(row for _, row, _ in drawn), *bounds)], HEIGHT - _BOTTOM, _TOP, within=(0.0, 100.0)
+    )
     points = tuple(Point(x.at(value), y.at(row.value), row, index) for index, row, value in drawn)
     best = _frontier(points)
     return Scatter(
@@ -108,10 +114,11 @@ def _scatter(table: Table, cost: Cost) -> Scatter | None:
         points=points,
         labels=_labels([*best, *(point for point in points if point.row.kind == "run")], points),
         frontier=_steps(best),
+        bounds=tuple((y.at(row.value), row.name) for row in bounds),
         x_ticks=x.ticks(),
         y_ticks=y.ticks(),
         left_out=len(known) - len(drawn),
-        unknown=len(table.rows) - len(known),
+        unknown=len(rows) - len(known),
     )
 
 
