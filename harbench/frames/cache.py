@@ -235,39 +235,41 @@ def _members(entry: Entry) -> Members:
 
 def open_cache(dest: Path) -> MappedCache:
     """Open the cache in the folder `dest`. Raises CacheError when there is none."""
-    if not any(dest.glob("frames-*.idx")):
+    if not _is_cache(dest):
         raise CacheError(f"there is no frame cache in {dest}; `harbench prepare` makes it")
     return MappedCache(dest)
 
 
-def find_cache(home: Path, dataset: str, config: CacheConfig, *, make: str) -> Path:
-    """The folder of a cache that serves `config`: the same, or one of a larger short side (pixels are only resized down).
+def find_cache(home: Path, dataset: str, config: CacheConfig, *, make: str, name: str = "") -> Path:
+    """The folder of the cache that a run of `config` reads: the same one, else the smallest of those that serve.
 
-    Raises CacheError with `make`, the command that makes it, when there is none.
+    `name` is the cache that an unfinished run was reading: it goes on with that one, whatever else is there.
+
+    Raises CacheError, with `make`, the command that makes it, when there is none.
     """
-    exact = paths.cache_folder(home, dataset, config.name)
-    # Flow is in pixels of its own size: another size is another flow.
-    larger = [] if config.stream != "rgb" else _larger_caches(exact.parent, config)
-    for folder in (exact, *larger):
-        if any(folder.glob("frames-*.idx")):
-            return folder
-    raise CacheError(f"{dataset} has no frame cache {config.name} or larger under {exact.parent}.\nMake it:  {make}")
-
-
-def _larger_caches(folder: Path, config: CacheConfig) -> list[Path]:
-    """Caches of the same stream with at least the short side and quality asked for, the smallest first."""
-    if config.short_side == "native" or not folder.is_dir():
-        return []
+    caches = paths.cache_folder(home, dataset, "")
+    if name:
+        if not _is_cache(caches / name):
+            raise CacheError(
+                f"this run was reading the frame cache {name}, and it is gone from {caches}.\n"
+                "Prepare that one again, or repeat the run from the beginning with --force."
+            )
+        return caches / name
     found = []
-    for path in folder.iterdir():
-        stream, encoding, side = (*path.name.split("-"), "", "")[:3]
-        pixels = 1 << 30 if side == "native" else int(side) if side.isdigit() else 0
-        good = encoding == "raw" or (
-            encoding.removeprefix("jpeg").isdigit() and int(encoding.removeprefix("jpeg")) >= config.quality
+    for folder in caches.iterdir() if caches.is_dir() else ():
+        there = CacheConfig.parse(folder.name)
+        if there is not None and there.serves(config) and _is_cache(folder):
+            found.append((folder.name != config.name, there.pixels, folder))
+    if not found:
+        raise CacheError(
+            f"{dataset} has no frame cache {config.name}, nor one with more pixels or a better encoding, under {caches}.\n"
+            f"Make it:  {make}"
         )
-        if stream == config.stream and good and pixels >= config.short_side:
-            found.append((pixels, encoding, path))
-    return [path for _, _, path in sorted(found)]
+    return min(found)[-1]
+
+
+def _is_cache(folder: Path) -> bool:
+    return any(folder.glob("frames-*.idx"))
 
 
 def estimate_cache_bytes(media: int, config: CacheConfig, *, unit: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -112,8 +111,9 @@ def _mend_cache(
     from harbench.frames.cache import build_cache
     from harbench.frames.damage import mend_block
     from harbench.frames.decoders import choose_decoder
+    from harbench.recipe import CacheConfig
 
-    config = cache_named(folder.name)
+    config = CacheConfig.parse(folder.name)
     if config is None:
         _LOG.warning("%s is no frame cache of harbench's; it was left alone", folder)
         return 0, {}, {}
@@ -144,21 +144,6 @@ def _mend_cache(
     )
     left |= {f"{folder.name}/{media}": why for media, why in report.failed.items()}
     return sum(len(read_entries(folder, block)) for block in expected), wrong, left
-
-
-def cache_named(name: str) -> CacheConfig | None:
-    """The settings that a cache folder's name says; None when it is no such name."""
-    from harbench.recipe import CacheConfig
-
-    if pose := re.fullmatch(r"pose(?:-(energy|denoised))?", name):
-        return CacheConfig.model_validate({"stream": "pose", "bodies": pose[1] or "motion"})
-    parts = re.fullmatch(r"(rgb|flow)(?:-(dis|farneback))?-(raw|jpeg)(\d*)-(native|\d+)", name)
-    if parts is None:
-        return None
-    stream, flow, encoding, quality, side = parts.groups()
-    values = {"stream": stream, "encoding": encoding, "short_side": side if side == "native" else int(side)}
-    optional = {"flow": flow, "quality": int(quality) if quality else None}
-    return CacheConfig.model_validate(values | {key: value for key, value in optional.items() if value})
 
 
 def _cached_name(spec: DatasetSpec, media: str, config: CacheConfig) -> str:

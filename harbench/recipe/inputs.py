@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from harbench.recipe.base import Fraction, Part, Positive
 
@@ -33,6 +35,40 @@ class CacheConfig(Part):
         encoding = f"jpeg{self.quality}" if self.encoding == "jpeg" else "raw"
         stream = f"flow-{self.flow}" if self.stream == "flow" else self.stream
         return f"{stream}-{encoding}-{self.short_side}"
+
+    @classmethod
+    def parse(cls, name: str) -> Self | None:
+        """The settings that a cache folder's name says; None when it is no such name."""
+        if pose := re.fullmatch(r"pose(?:-(energy|denoised))?", name):
+            return cls.model_validate({"stream": "pose", "bodies": pose[1] or "motion"})
+        parts = re.fullmatch(r"(rgb|flow)(?:-(dis|farneback))?-(raw|jpeg)(\d*)-(native|\d+)", name)
+        if parts is None:
+            return None
+        keys = ("stream", "flow", "encoding", "quality", "short_side")
+        try:
+            found = cls.model_validate({key: value for key, value in zip(keys, parts.groups(), strict=True) if value})
+        except ValidationError:
+            return None
+        return found if found.name == name else None
+
+    def serves(self, asked: CacheConfig) -> bool:
+        """Whether a cache of these settings holds all that `asked` needs: pixels are only resized down.
+
+        The same stream, at least the short side, and at least the encoding: raw serves JPEG, JPEG never raw, and a JPEG
+        only one of the same or a lower quality. Flow is in pixels of its own size, so another size is another flow.
+        """
+        if self.stream == "pose" or asked.stream == "pose":
+            return self.name == asked.name
+        if self.stream != asked.stream or self.flow != asked.flow:
+            return False
+        if self.encoding != "raw" and (asked.encoding == "raw" or self.quality < asked.quality):
+            return False
+        return self.pixels == asked.pixels or (self.stream == "rgb" and self.pixels >= asked.pixels)
+
+    @property
+    def pixels(self) -> float:
+        """The short side as a number; infinity for `native`."""
+        return math.inf if self.short_side == "native" else self.short_side
 
 
 class TrainSubset(Part):

@@ -15,11 +15,14 @@ from harbench.files import expanded
 from harbench.records import DatasetSpec, FrameCache, Sample, SplitTable, Subset
 
 if TYPE_CHECKING:
+    from harbench.frames.cache import MappedCache
     from harbench.frames.clips import ClipDataset
     from harbench.recipe import CacheConfig, EvalConfig, InputConfig, Recipe, TrainSubset
     from harbench.training.checkpoint import Seen
 
 _LOG = logging.getLogger(__name__)
+CACHES = "caches.txt"
+"""Names of the caches that a run reads, in its folder: it is resumed with the same ones."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Inputs:
     official_classes: int
     """Classes of the whole data set, before the recipe chose some."""
     cache: FrameCache
+    caches: tuple[str, ...]
+    """Folder names of the caches that are read: the recipe's, then the poses beside it."""
     trained_on: tuple[str, ...]
     """`<dataset>/<sample id>` of every sample that the weights will have seen."""
     seen: Seen
@@ -105,8 +110,8 @@ def prepare_line(recipe: Recipe, cache: CacheConfig | None = None) -> str:
     return " ".join(word for word in words if word)
 
 
-def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> Inputs:
-    """Open everything that training and evaluation read.
+def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int, caches: Sequence[str] = ()) -> Inputs:
+    """Open everything that training and evaluation read; `caches` are those of an unfinished run, by folder name.
 
     Raises:
         CacheError: there is no cache that fits, or more than `ok_missing` media of the split are not in it.
@@ -121,10 +126,13 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
     spec = load_spec(recipe.data.dataset, home)
     official = len(load_split(recipe.data.dataset, recipe.data.split, home).classes)
     table = load_table(recipe, home)
-    cache = _checked_cache(recipe, table, recipe.data.cache, home, ok_missing)
-    poses = (
-        _checked_cache(recipe, table, CacheConfig(stream="pose"), home, ok_missing) if recipe.input.with_pose else None
-    )
+    wanted = [recipe.data.cache, *([CacheConfig(stream="pose")] if recipe.input.with_pose else [])]
+    names = caches or [""] * len(wanted)
+    found = [
+        _checked_cache(recipe, table, config, home, ok_missing, name)
+        for config, name in zip(wanted, names, strict=True)
+    ]
+    cache, poses = found[0], found[1] if recipe.input.with_pose else None
     missing = tuple(media for media in table.media() if media not in cache or not (poses is None or media in poses))
     gone = set(missing)
     warn_of_cut_ranges(table.samples, cache)
@@ -154,6 +162,7 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
         table=table,
         official_classes=official,
         cache=cache,
+        caches=tuple(each.folder.name for each in found),
         trained_on=trained_on,
         seen=Seen(frozenset(trained_on)),
         train=clips(train_rows, None),
@@ -166,13 +175,21 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
     )
 
 
-def _checked_cache(recipe: Recipe, table: SplitTable, config: CacheConfig, home: Path, ok_missing: int) -> FrameCache:
+def caches_of(folder: Path) -> tuple[str, ...]:
+    """The caches that the run in `folder` was begun with; none where that is not known."""
+    path = folder / CACHES
+    return tuple(path.read_text(encoding="utf-8").split()) if path.is_file() else ()
+
+
+def _checked_cache(
+    recipe: Recipe, table: SplitTable, config: CacheConfig, home: Path, ok_missing: int, name: str
+) -> MappedCache:
     """The open cache for `config`; CacheError if there is none, or if it lacks too many media."""
     from harbench.frames.cache import find_cache, open_cache
     from harbench.prepare.recording import known_failures
 
     line = prepare_line(recipe, config)
-    folder = find_cache(home, table.dataset, config, make=line)
+    folder = find_cache(home, table.dataset, config, make=line, name=name)
     cache = open_cache(folder)
     missing = missing_media(table, cache)
     if len(missing) > ok_missing:
@@ -182,7 +199,7 @@ def _checked_cache(recipe: Recipe, table: SplitTable, config: CacheConfig, home:
         told += [f"  and {len(broken) - 5} more\n"] * (len(broken) > 5)
         raise CacheError(
             f"{len(missing)} of {len(table.media())} media of {table.dataset} {table.split} are not in the cache "
-            f"{config.name}, the first is {missing[0]}.\n{''.join(told)}"
+            f"{folder.name}, the first is {missing[0]}.\n{''.join(told)}"
             f"Prepare them:  {line}\n"
             f"or go on without them:  --ok-missing {len(missing)}  "
             "(test samples among them count as wrong, and the run is partial)"
@@ -237,11 +254,11 @@ def from_runs(recipe: Recipe, runs: Path) -> Recipe:
     return recipe.model_copy(update={"model": recipe.model.model_copy(update={"init_from": str(runs / parent)})})
 
 
-def obstacles(recipe: Recipe, *, home: Path, ok_missing: int = 0) -> list[str]:
+def obstacles(recipe: Recipe, *, home: Path, ok_missing: int = 0, caches: Sequence[str] = ()) -> list[str]:
     """Everything that keeps a run from starting: data and weights, each one message with the way out."""
     found = []
     for attempt in (
-        lambda: open_inputs(recipe, 0, home=home, ok_missing=ok_missing),
+        lambda: open_inputs(recipe, 0, home=home, ok_missing=ok_missing, caches=caches),
         lambda: _check_weights(recipe),
     ):
         try:

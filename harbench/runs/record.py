@@ -67,9 +67,7 @@ def protocol_of(inputs: Inputs) -> ProtocolFacts:
         averaging=recipe.eval.average,
         selection=recipe.train.selection,
         decoder=UNKNOWN if stream == "pose" else decoders_of(inputs),
-        cache=recipe.data.cache.name
-        + (", ±20 px in uint8" if stream == "flow" else "")
-        + ("+pose" if recipe.input.with_pose else ""),
+        cache="+".join(inputs.caches) + (", ±20 px in uint8" if stream == "flow" else ""),
     )
 
 

@@ -194,7 +194,8 @@ def test_poses_and_raw_frames(tmp_path: Path) -> None:
 
 def test_an_equal_or_larger_cache_serves(tmp_path: Path) -> None:
     folder = tmp_path / "toy/cache"
-    for name in ("rgb-jpeg90-128", "rgb-jpeg90-256", "rgb-jpeg80-native", "pose"):
+    names = ("rgb-jpeg90-128", "rgb-jpeg90-256", "rgb-jpeg80-native", "rgb-raw-64", "flow-dis-raw-64", "pose", "notes")
+    for name in names:
         (folder / name).mkdir(parents=True)
         (folder / name / "frames-0.idx").write_text("")
 
@@ -206,5 +207,10 @@ def test_an_equal_or_larger_cache_serves(tmp_path: Path) -> None:
     assert found(short_side=200) == "rgb-jpeg90-256"
     assert found(short_side=300, quality=75) == "rgb-jpeg80-native"
     assert found(stream="pose") == "pose"
+    assert found(short_side=64, encoding="raw") == found(short_side=48) == "rgb-raw-64"
+    assert found(stream="flow", short_side=64) == "flow-dis-raw-64"
+    for asked in ({"short_side": 128, "encoding": "raw"}, {"stream": "flow", "short_side": 32}):
+        with pytest.raises(CacheError, match="harbench prepare toy"):
+            found(**asked)
     with pytest.raises(CacheError, match="harbench prepare toy"):
         found(short_side=300)

@@ -20,7 +20,7 @@ from harbench import api
 from harbench.cli import app
 from harbench.errors import MediaError
 from harbench.frames.cache import open_cache
-from harbench.prepare.verifying import cache_named
+from harbench.recipe import CacheConfig
 
 MODULE = """
 from harbench.records import DatasetSpec
@@ -194,6 +194,6 @@ def test_usage(tmp_path: Path) -> None:
     ],
 )
 def test_a_cache_name_says_its_settings(name: str) -> None:
-    config = cache_named(name)
+    config = CacheConfig.parse(name)
     assert config is not None and config.name == name
-    assert cache_named("thumbnails") is None
+    assert CacheConfig.parse("thumbnails") is None
