@@ -38,8 +38,9 @@ Force = Annotated[bool, typer.Option("--force", help="Write over your data set o
 Source = Annotated[Path | None, typer.Option("--from", help="Folder of media in any layout; linked, not copied.")]
 Archives = Annotated[list[Path] | None, typer.Option(help="Archive already downloaded; may be repeated.")]
 Stream = Annotated[str, typer.Option(help="rgb, flow or pose. Default: what the media are.")]
-Flow = Annotated[str, typer.Option(help="How --stream flow is computed: dis or farneback.")]
-Bodies = Annotated[str, typer.Option(help="Of NTU skeleton files: motion (all), energy or denoised (two at most).")]
+Bodies = Annotated[
+    str, typer.Option(help="Of NTU skeleton files: motion (all), or denoised (persons only, two at most).")
+]
 Encoding = Annotated[str, typer.Option(help="jpeg, or raw: exact and about ten times as large.")]
 ShortSide = Annotated[str, typer.Option(help="Pixels, or native. Default: video 128, images native.")]
 Quality = Annotated[int, typer.Option(min=1, max=100, help="JPEG quality.")]
@@ -82,7 +83,6 @@ def prepare(
     source: Source = None,
     archive: Archives = None,
     stream: Stream = "",
-    flow: Flow = "dis",
     bodies: Bodies = "motion",
     encoding: Encoding = "jpeg",
     short_side: ShortSide = "",
@@ -118,7 +118,7 @@ def prepare(
     ) if own_name else None  # fmt: skip
     with tracked(context) as (settings, track):
         report = api.prepare(
-            name, home=settings.home, split=split, source=source, archives=archive or (), stream=stream, flow=flow,
+            name, home=settings.home, split=split, source=source, archives=archive or (), stream=stream,
             bodies=bodies, encoding=encoding, quality=quality, short_side=side, classes=words(classes), limit=limit,
             workers=workers, decoder=decoder, allow_missing=allow_missing or ok_missing > 0, insecure=insecure,
             limit_rate=limit_rate, accept_hash=accept_hash, urls=url or (), shard=shard, own=own, dry_run=dry_run,

@@ -89,7 +89,6 @@ def prepare(
     archives: Sequence[Path] = (),
     stream: str = "",
     encoding: str = "jpeg",
-    flow: str = "dis",
     bodies: str = "motion",
     quality: int = 90,
     short_side: int | str | None = None,
@@ -134,7 +133,7 @@ def prepare(
         spec = load_spec(name, dest)
         tables = tuple(load_split(name, each, dest) for each in expand_splits(spec, split, dest))
         cache = cache_config(
-            spec, stream=stream, encoding=encoding, flow=flow, bodies=bodies, quality=quality, short_side=short_side
+            spec, stream=stream, encoding=encoding, bodies=bodies, quality=quality, short_side=short_side
         )
         fetch = FetchConfig(insecure=insecure, limit_rate=limit_rate, accept_hash=accept_hash, urls=tuple(urls))
         wanted = _wanted(tables, classes, limit)
@@ -200,6 +199,8 @@ def _cached(job: _Job, match: MediaMatch, allow_missing: bool) -> PrepareReport:
     Raises MediaError when some are missing that may not be.
     """
     from harbench.frames.cache import build_cache, open_cache, warn_of_cut_ranges
+    from harbench.frames.fill import Decoding
+    from harbench.frames.streams import STREAMS
     from harbench.prepare.download import fetched_archives
     from harbench.prepare.local import pose_files
     from harbench.prepare.poses import find_poses
@@ -208,7 +209,7 @@ def _cached(job: _Job, match: MediaMatch, allow_missing: bool) -> PrepareReport:
     spec, home, folder = job.spec, job.home, job.folder
     present: Mapping[str, Path] = {media: match.present[media] for media in job.wanted if media in match.present}
     undecoded: dict[str, str] = {}
-    if job.cache.stream == "pose":
+    if not STREAMS[job.cache.stream].pictures:
         mine = {media: present[media] for media in job.mine if media in present}
         undecoded = find_poses(spec, mine, home, decoder=job.reads, workers=job.workers, track=job.track)
         present = pose_files(spec, present, home)
@@ -218,7 +219,7 @@ def _cached(job: _Job, match: MediaMatch, allow_missing: bool) -> PrepareReport:
         raise MediaError(_missing_message(spec, job.splits, job.wanted, missing))
     mine = {media: present[media] for media in job.mine if media in present}
     order = official_order(spec, home)
-    report = build_cache(mine, folder, job.cache, order=order, workers=job.workers, decoder=job.reads, track=job.track)
+    report = build_cache(mine, folder, job.cache, Decoding(job.workers, job.reads), order=order, track=job.track)
     record_media(spec, home, mine, folder, report, job.track)
     if report.done or report.reused:
         warn_of_cut_ranges((sample for table in job.tables for sample in table.samples), open_cache(folder))
@@ -250,7 +251,6 @@ def cache_config(
     *,
     stream: str,
     encoding: str,
-    flow: str,
     bodies: str,
     quality: int,
     short_side: int | str | None,
@@ -264,7 +264,6 @@ def cache_config(
     values = {
         "stream": stream or ("pose" if spec.modality == "pose" else "rgb"),
         "encoding": encoding,
-        "flow": flow,
         "bodies": bodies,
         "quality": quality,
         "short_side": short_side or default,

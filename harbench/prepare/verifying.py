@@ -111,6 +111,7 @@ def _mend_cache(
     from harbench.frames.cache import build_cache
     from harbench.frames.damage import mend_block
     from harbench.frames.decoders import choose_decoder
+    from harbench.frames.fill import Decoding
     from harbench.recipe import CacheConfig
 
     config = CacheConfig.parse(folder.name)
@@ -140,7 +141,7 @@ def _mend_cache(
         for media in again if media not in sound
     }  # fmt: skip
     report = build_cache(
-        sound, folder, config, order=tuple(official), workers=workers, decoder=choose_decoder(decoder), track=track
+        sound, folder, config, Decoding(workers, choose_decoder(decoder)), order=tuple(official), track=track
     )
     left |= {f"{folder.name}/{media}": why for media, why in report.failed.items()}
     return sum(len(read_entries(folder, block)) for block in expected), wrong, left
@@ -148,9 +149,10 @@ def _mend_cache(
 
 def _cached_name(spec: DatasetSpec, media: str, config: CacheConfig) -> str:
     """Under what name the file is recorded that a cache's frames of a media were made from."""
+    from harbench.frames.streams import STREAMS
     from harbench.prepare.local import pose_suffix
 
-    beside = config.stream == "pose" and spec.modality != "pose"
+    beside = not STREAMS[config.stream].pictures and spec.modality != "pose"
     return str(PurePosixPath(media).with_suffix("")) + pose_suffix(spec) if beside else media
 
 

@@ -147,7 +147,7 @@ def evaluate(
     """
     from harbench.evaluation.metrics import score
     from harbench.evaluation.predict import predict
-    from harbench.frames.clips import normalize
+    from harbench.frames.streams import normalize
 
     changes = {"clips": clips, "crops": crops, "average": average}
     opened = open_run(

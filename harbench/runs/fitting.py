@@ -74,7 +74,7 @@ def train(
     """The trained model. With `refit`, the number of epochs is chosen on val first, then all of train is used."""
     import torch
 
-    from harbench.frames.clips import normalize
+    from harbench.frames.streams import normalize
     from harbench.models.build import build_model
     from harbench.training.fit import chosen_epochs, fit
     from harbench.training.job import TrainData

@@ -98,16 +98,8 @@ def missing_media(table: SplitTable, cache: FrameCache) -> tuple[str, ...]:
 def prepare_line(recipe: Recipe, cache: CacheConfig | None = None) -> str:
     """The exact command that makes the cache which a recipe needs: that of its data section, or another one."""
     cache = cache or recipe.data.cache
-    words = ["harbench prepare", recipe.data.dataset, f"--split {recipe.data.split}" if recipe.data.split else ""]
-    if cache.stream == "pose":
-        words += ["--stream pose"] + [f"--bodies {cache.bodies}"] * (cache.bodies != "motion")
-    else:
-        words += ["--stream flow"] if cache.stream == "flow" else []
-        words += [f"--flow {cache.flow}"] if cache.stream == "flow" and cache.flow != "dis" else []
-        words += [f"--short-side {cache.short_side}"]
-        words += ["--encoding raw"] if cache.encoding == "raw" else []
-        words += [f"--quality {cache.quality}"] if cache.encoding == "jpeg" and cache.quality != 90 else []
-    return " ".join(word for word in words if word)
+    split = f" --split {recipe.data.split}" if recipe.data.split else ""
+    return f"harbench prepare {recipe.data.dataset}{split} {cache.options}"
 
 
 def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int, caches: Sequence[str] = ()) -> Inputs:
@@ -118,7 +110,7 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int, cache
     """
     from harbench.datasets.tables import load_spec, load_split
     from harbench.frames.cache import warn_of_cut_ranges
-    from harbench.frames.clips import ClipDataset
+    from harbench.frames.clips import Beside, ClipDataset
     from harbench.prepare.boxes import load_boxes
     from harbench.recipe import CacheConfig
     from harbench.training.checkpoint import Seen
@@ -139,7 +131,7 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int, cache
     boxes = load_boxes(home, recipe.data.dataset) if recipe.data.boxes else None
 
     def read(rows: Sequence[Sample], config: InputConfig, views: EvalConfig | None) -> ClipDataset:
-        return ClipDataset(rows, cache, config, seed=seed, train=views is None, eval=views, boxes=boxes, poses=poses)
+        return ClipDataset(rows, cache, config, seed=seed, views=views, beside=Beside(poses, boxes))
 
     def clips(rows: Sequence[Sample], views: EvalConfig | None) -> ClipDataset:
         return read(rows, recipe.input, views)

@@ -21,8 +21,9 @@ import numpy.typing as npt
 from harbench import api
 from harbench.evaluation.predict import predict
 from harbench.frames.cache import open_cache
-from harbench.frames.clips import ClipDataset, normalize
+from harbench.frames.clips import ClipDataset
 from harbench.frames.decode import open_video
+from harbench.frames.streams import normalize
 from harbench.paths import cache_folder, media_folder
 from harbench.records import FrameCache, MediaInfo, Predictions
 from harbench.runs.evaluate import OpenRun, open_run

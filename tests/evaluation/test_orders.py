@@ -65,7 +65,7 @@ def test_person_and_background_are_painted_over_and_nothing_else() -> None:
     assert (without[False].read("b", at) == 127).all()
     config = InputConfig.model_validate({"clip": {"dense": {"num_frames": 4, "stride": 2}}, "size": 8, "resize": 8})
     data = ClipDataset([Sample("a/s", 0, "g", "test", "a")], cache, config, seed=0, train=False, eval=EvalConfig())
-    clip = data.out_of(without[True])[(0, 0, 0, 0)].frames.numpy()
+    clip = data.with_cache(without[True])[(0, 0, 0, 0)].frames.numpy()
     assert np.array_equal(clip[0] == 127, np.broadcast_to(inside, (4, 8, 8)))
     assert not (data[(0, 0, 0, 0)].frames.numpy() == 127).any()
 

@@ -18,7 +18,9 @@ from tiny_models import NEEDS, TINY_ARGS, tiny
 from torch.nn import functional as F
 
 from harbench.datasets.tables import load_spec
-from harbench.frames.clips import Batch, ClipDataset, evaluation_keys, load_each, model_inputs, normalize, training_keys
+from harbench.frames.clips import Batch, ClipDataset, evaluation_keys, training_keys
+from harbench.frames.loader import load_each, model_inputs
+from harbench.frames.streams import normalize
 from harbench.models.build import build_model
 from harbench.recipe import EvalConfig, Recipe, load_recipe
 from harbench.records import MediaInfo, Sample

@@ -49,12 +49,10 @@ def harbench(home: Path, *words: object, code: int = 0) -> str:
     ("cache", "more"),
     [
         ({"stream": "flow", "short_side": 32}, "--stream flow --short-side 32"),
-        ({"stream": "flow", "short_side": 32, "flow": "farneback"}, "--stream flow --flow farneback --short-side 32"),
         ({"stream": "flow", "short_side": "native", "encoding": "raw"},
          "--stream flow --short-side native --encoding raw"),
         ({"short_side": 32, "encoding": "raw"}, "--short-side 32 --encoding raw"),
         ({"short_side": 32, "quality": 95}, "--short-side 32 --quality 95"),
-        ({"short_side": 32, "flow": "farneback"}, "--short-side 32"),
         ({"stream": "pose"}, "--stream pose"),
         ({"stream": "pose", "bodies": "denoised"}, "--stream pose --bodies denoised"),
     ],
@@ -92,8 +90,8 @@ def test_the_protocol_says_who_decoded(tmp_path: Path, toy_home: Path) -> None:
 def test_options_that_are_not_there_are_told_before_anything_is_read(toy_home: Path) -> None:
     with pytest.raises(MediaError, match="there is no decoder vlc"):
         api.prepare("toy", home=toy_home, decoder="vlc")
-    with pytest.raises(CacheError, match=r"--flow: .*dis.*farneback"):
-        api.prepare("toy", home=toy_home, stream="flow", flow="raft")
+    with pytest.raises(CacheError, match=r"--bodies: .*motion.*denoised"):
+        api.prepare("toy", home=toy_home, stream="pose", bodies="energy")
     with pytest.raises(CacheError, match=r"--encoding: .*jpeg.*raw"):
         api.prepare("toy", home=toy_home, encoding="png")
     assert not (toy_home / "toy").exists()
