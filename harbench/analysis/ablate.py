@@ -81,7 +81,7 @@ def _probe(folder: Path, home: Path, runs: Path, device: str, track: Track) -> P
     from harbench.evaluation.intervals import paired_interval
     from harbench.evaluation.metrics import right, score
     from harbench.evaluation.predict import predict
-    from harbench.frames.clips import normalize
+    from harbench.frames.streams import normalize
 
     opened = open_run(folder, home=home, runs=runs)
     recipe, inputs = opened.recipe, opened.inputs
@@ -151,7 +151,7 @@ def _alterations(opened: OpenRun, home: Path) -> tuple[dict[str, ClipDataset], t
         left_out.append(f"person and background are not blanked: {people}")
     else:
         blanked = {NO_PERSON: True, NO_BACKGROUND: False}
-        found |= {name: data.out_of(Blanked(opened.inputs.cache, people, each)) for name, each in blanked.items()}
+        found |= {name: data.with_cache(Blanked(opened.inputs.cache, people, each)) for name, each in blanked.items()}
     return found, tuple(left_out)
 
 

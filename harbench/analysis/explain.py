@@ -148,7 +148,7 @@ def _other_crops(config: InputConfig, views: EvalConfig) -> Iterator[Reading]:
 
 
 def _other_colours(config: InputConfig, views: EvalConfig) -> Iterator[Reading]:
-    from harbench.frames.clips import MEAN_STD
+    from harbench.frames.streams import MEAN_STD
 
     for name in MEAN_STD:
         if name != config.normalize:
@@ -164,13 +164,13 @@ def _other_colours(config: InputConfig, views: EvalConfig) -> Iterator[Reading]:
 
 
 def _normalizing(config: InputConfig) -> Normalize:
-    from harbench.frames.clips import normalize
+    from harbench.frames.streams import normalize
 
     return partial(normalize, config=config)
 
 
 def _blue_first(frames: torch.Tensor, config: InputConfig) -> torch.Tensor:
-    from harbench.frames.clips import normalize
+    from harbench.frames.streams import normalize
 
     return normalize(frames.flip(1), config)
 
@@ -179,7 +179,7 @@ def _in_bytes(frames: torch.Tensor, config: InputConfig) -> torch.Tensor:
     """What comes of forgetting to divide by 255: (255 x - mean) / std."""
     import torch
 
-    from harbench.frames.clips import MEAN_STD, normalize
+    from harbench.frames.streams import MEAN_STD, normalize
 
     mean, std = torch.tensor(MEAN_STD[config.normalize], device=frames.device).view(2, 1, 3, 1, 1, 1)
     values: torch.Tensor = 255 * normalize(frames, config) + 254 * mean / std

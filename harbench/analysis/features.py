@@ -62,7 +62,7 @@ def features(folder: Path, *, home: Path, runs: Path, device: str = "auto", trac
     from harbench.datasets.tables import carve_validation
     from harbench.evaluation.features import Penultimate, nearest_neighbours
     from harbench.evaluation.predict import predict
-    from harbench.frames.clips import normalize
+    from harbench.frames.streams import normalize
     from harbench.models.weights import head_name
 
     opened = open_run(folder, home=home, runs=runs)

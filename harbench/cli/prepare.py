@@ -41,7 +41,9 @@ ForRecipe = Annotated[
 Source = Annotated[Path | None, typer.Option("--from", help="Folder of media in any layout; linked, not copied.")]
 Archives = Annotated[list[Path] | None, typer.Option(help="Archive already downloaded; may be repeated.")]
 Stream = Annotated[str, typer.Option(help="rgb, flow or pose. Default: what the media are.")]
-Bodies = Annotated[str, typer.Option(help="Of NTU skeleton files: motion (all), energy or denoised (two at most).")]
+Bodies = Annotated[
+    str, typer.Option(help="Of NTU skeleton files: motion (all), or denoised (persons only, two at most).")
+]
 Encoding = Annotated[str, typer.Option(help="jpeg, or raw: exact and about ten times as large.")]
 ShortSide = Annotated[str, typer.Option(help="Pixels, or native. Default: video 128, images native.")]
 Quality = Annotated[int, typer.Option(min=1, max=100, help="JPEG quality.")]

@@ -11,10 +11,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from harbench.diagnose.isolated import answers
 from harbench.errors import MediaError
-from harbench.frames.contained import answers
-from harbench.frames.decode import Image, open_video
+from harbench.frames.decode import open_video
 from harbench.frames.decoders import VIDEO_DECODERS, choose_decoder, installed
+from harbench.frames.stills import Pixels
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,12 @@ def read_beside_pyav(name: str, path: Path) -> Iterator[DecoderProbe]:
     yield probe
 
 
-def difference(image: Image, other: Image) -> float:
+def difference(image: Pixels, other: Pixels) -> float:
     """Mean absolute difference over all pixels and channels, of 255."""
     return float(cv2.norm(image, other, cv2.NORM_L1)) / image.size
 
 
-def _reference(path: Path, stack: ExitStack) -> Iterator[Image]:
+def _reference(path: Path, stack: ExitStack) -> Iterator[Pixels]:
     """PyAV's frames, up to where it cannot read on: that is told in its own row."""
     try:
         media = stack.enter_context(open_video(path))

@@ -13,7 +13,8 @@ from torch import nn
 
 from harbench.errors import MediaError
 from harbench.evaluation import distributed
-from harbench.frames.clips import ClipDataset, evaluation_keys, load_each, model_inputs
+from harbench.frames.clips import ClipDataset, evaluation_keys
+from harbench.frames.loader import load_each, model_inputs
 from harbench.recipe import EvalConfig
 from harbench.records import Predictions, Track, silent
 

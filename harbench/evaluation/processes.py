@@ -52,6 +52,7 @@ def launch(devices: int, arguments: Sequence[str]) -> int:
         local_addr="localhost",
         max_restarts=0,
     )
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
     try:
         elastic_launch(config, sys.executable)("-m", "harbench", *arguments)
     except ChildFailedError as error:
@@ -59,6 +60,10 @@ def launch(devices: int, arguments: Sequence[str]) -> int:
         return failure.exitcode if failure.exitcode > 0 else 1
     except SignalException:  # Ctrl-C or SIGTERM, which rank 0 has answered
         return 130
+    finally:  # the agent leaves its own handlers of signals in place
+        for number, handler in handlers.items():
+            if signal.getsignal(number) != handler and handler is not None:
+                signal.signal(number, handler)
     return 0
 
 

@@ -7,7 +7,6 @@ line, which counts. A line ends with its own CRC-32 and holds that of the media'
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
@@ -18,9 +17,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import chain
+from itertools import accumulate, chain, takewhile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeAlias, TypeVar
+
+from filelock import FileLock, Timeout
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,19 +106,24 @@ def block_of(path: Path) -> int:
 
 
 @contextmanager
-def owned(folder: Path, block: int, *, wait: bool) -> Iterator[bool]:
-    """Own a block by flock on its index; False when another process has it and `wait` is not set."""
-    with open(index_path(folder, block), "ab") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
+def locked_block(folder: Path, block: int, *, wait: bool) -> Iterator[bool]:
+    """Lock a block for writing; False when another process has it and `wait` is not set."""
+    lock = FileLock(folder / f".frames-{block}.lock", timeout=-1 if wait else 0)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        if not (index := index_path(folder, block)).exists():
+            index.touch()
         yield True
+    finally:
+        lock.release()
 
 
 def read_entries(folder: Path, block: int) -> dict[str, Entry]:
-    """What a block holds, by media: every line of the index up to the first that does not hold.
+    """The entries of a block, by media: every line of the index up to the first that is damaged.
 
     A line without its line end was cut by a kill; one whose bytes are not in the tar lost them to somebody who cut or
     deleted the tar. `prepare` makes again what follows.
@@ -128,31 +134,22 @@ def read_entries(folder: Path, block: int) -> dict[str, Entry]:
 def _whole_lines(folder: Path, block: int) -> list[tuple[Entry, int]]:
     """Entries in order of writing, each with the byte of the index at which its line ends."""
     try:
-        content = index_path(folder, block).read_bytes()
         length = tar_path(folder, block).stat().st_size
+        lines = index_lines(folder, block)
     except (FileNotFoundError, IsADirectoryError):
         return []
-    found = []
-    position = 0
-    for line in content.splitlines(keepends=True):
-        position += len(line)
-        entry = parse_line(line) if line.endswith(b"\n") else None
-        if entry is None or entry.end > length:
-            break
-        found.append((entry, position))
-    return found
+    return [(e, end) for e, end in takewhile(lambda line: line[0] and line[0].end <= length, lines) if e]
 
 
-def index_line(entry: Entry) -> bytes:
-    """An entry as its line of the index, CRC-32 and line end included."""
-    content = json.dumps(asdict(entry), ensure_ascii=True, separators=(",", ":")).encode()
-    return content + b" %08x\n" % zlib.crc32(content)
+def index_lines(folder: Path, block: int) -> list[tuple[Entry | None, int]]:
+    """Every line of a block's index with the byte at which it ends; None where a byte of it is not what was written."""
+    lines = index_path(folder, block).read_bytes().splitlines(keepends=True)
+    return list(zip(map(_parsed, lines), accumulate(map(len, lines)), strict=True))
 
 
-def parse_line(line: bytes) -> Entry | None:
-    """The entry of a line of the index; None when a byte of it is not what was written."""
+def _parsed(line: bytes) -> Entry | None:
     content, _, check = line.rstrip(b"\n").rpartition(b" ")
-    if check != b"%08x" % zlib.crc32(content):
+    if not line.endswith(b"\n") or check != b"%08x" % zlib.crc32(content):
         return None
     try:
         values = json.loads(content)
@@ -162,18 +159,31 @@ def parse_line(line: bytes) -> Entry | None:
         return None
 
 
+def index_line(entry: Entry) -> bytes:
+    """An entry as its line of the index, CRC-32 and line end included."""
+    content = json.dumps(asdict(entry), ensure_ascii=True, separators=(",", ":")).encode()
+    return content + b" %08x\n" % zlib.crc32(content)
+
+
+def append_lines(folder: Path, block: int, entries: Iterable[Entry]) -> None:
+    """Append entries to a block's index, on disk when this returns."""
+    with open(index_path(folder, block), "ab") as index:
+        index.write(b"".join(map(index_line, entries)))
+        index.flush()
+        os.fsync(index.fileno())
+
+
 class BlockWriter:
     """Appends media to an owned block. Opening it cuts the index to its last whole line, the tar to its last media."""
 
     def __init__(self, folder: Path, block: int) -> None:
         lines = _whole_lines(folder, block)
         self.entries = {entry.media: entry for entry, _ in lines}
-        self._tar_path, self._index_path = tar_path(folder, block), index_path(folder, block)
+        self._folder, self._block, self._tar = folder, block, tar_path(folder, block)
         self._end = lines[-1][0].end if lines else 0
-        # In place: the lock is on this very file.
-        os.truncate(self._index_path, lines[-1][1] if lines else 0)
-        if self._tar_path.exists() and self._tar_path.stat().st_size != self._end + len(END):
-            with open(self._tar_path, "r+b") as tar:
+        os.truncate(index_path(folder, block), lines[-1][1] if lines else 0)
+        if self._tar.exists() and self._tar.stat().st_size != self._end + len(END):
+            with open(self._tar, "r+b") as tar:
                 tar.truncate(self._end)
                 self._finish(tar, self._end)
 
@@ -186,8 +196,8 @@ class BlockWriter:
         """
         sizes: list[int] = []
         with (
-            open(self._tar_path, "r+b" if self._tar_path.exists() else "x+b", 1 << 20) as tar,
-            tempfile.SpooledTemporaryFile(_SPOOLED, dir=str(self._tar_path.parent)) as spool,
+            open(self._tar, "r+b" if self._tar.exists() else "x+b", 1 << 20) as tar,
+            tempfile.SpooledTemporaryFile(_SPOOLED, dir=str(self._folder)) as spool,
         ):
             tar.seek(self._end)
             header = crc = 0
@@ -202,10 +212,7 @@ class BlockWriter:
                 raise
             self._finish(tar, end)
         entry = Entry(media=media, start=self._end + header, header=header, sizes=tuple(sizes), crc=crc, **facts)  # type: ignore[arg-type]
-        with open(self._index_path, "ab") as index:
-            index.write(index_line(entry))
-            index.flush()
-            os.fsync(index.fileno())
+        append_lines(self._folder, self._block, [entry])
         self.entries[media], self._end = entry, end
 
     @staticmethod

@@ -15,24 +15,19 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
 
 from harbench import paths
 from harbench.errors import CacheError
 from harbench.frames.blocks import BLOCK, Entry, block_of, padded, read_entries, tar_path
-from harbench.frames.decode import Decoder
-from harbench.frames.fill import Job, fill_blocks, source_of
-from harbench.frames.flow import unstacked
+from harbench.frames.fill import Decoding, Event, Job, fill_blocks, source_of
+from harbench.frames.streams import STREAMS, stream_of
 from harbench.recipe import CacheConfig
 from harbench.records import CacheReport, FrameCache, MediaInfo, Sample, Track, silent
 
 _LOG = logging.getLogger(__name__)
-_BYTES_PER_PIXEL = {"rgb-jpeg": 0.30, "rgb-raw": 3.0, "flow-jpeg": 0.05, "flow-raw": 2.0}
-"""Seen on UCF-101 at quality 90; for estimates only."""
-_SECONDS_PER_FRAME = {"rgb": 1.4e-3, "dis": 18e-3, "farneback": 25e-3}
-"""Seen on UCF-101, one 2.5 GHz core; for estimates only. Flow is between full frames, whatever size is stored."""
 _FRAMES = {"video": 186, "sequence": 480, "image": 1}
 """Mean frames of a media: UCF-101's for videos, KTH's for media that hold sequences."""
+_DEFAULT = Decoding()
 Members = tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]
 _BEHIND = 4096
 """Bytes that a JPEG decoder is given beyond a frame: libjpeg-turbo leaves its fast path when fewer remain (5 % of time)."""
@@ -43,20 +38,17 @@ def build_cache(
     media: Mapping[str, Path],
     dest: Path,
     config: CacheConfig,
+    decoding: Decoding = _DEFAULT,
     *,
     order: Sequence[str] | None = None,
-    workers: int = 2,
-    decoder: Decoder | None = None,
-    patience: float = 120.0,
     track: Track = silent,
 ) -> CacheReport:
     """Store `media` (official path -> file) in the cache folder `dest`; what is there already is left alone.
 
     `order` is the official order of all media of the data set (default: that of `media`): it decides the blocks, so that
     a second split only adds. A media that cannot be decoded is reported with the decoder's own words and stops nothing,
-    even when it kills the process that decodes it, or hangs (`patience` seconds, and ten more for each MB). `decoder` is
-    for videos (default PyAV); what another one stored before is left alone. Two processes may build the same cache:
-    each takes the blocks that the other has not.
+    even when it kills the process that decodes it, or hangs. What another decoder stored before is left alone. Two
+    processes may build the same cache: each takes the blocks that the other has not.
 
     Raises CacheError when the cache cannot be written (the disk is full); what was finished stays.
     """
@@ -65,33 +57,27 @@ def build_cache(
     blocks: dict[int, list[tuple[str, Path]]] = defaultdict(list)
     for name, path in media.items():
         blocks[place[name]].append((name, path))
-    found: dict[str, list[str]] = {"done": [], "reused": []}
-    failed: dict[str, str] = {}
-    noted: dict[str, str] = {}
+    events: dict[str, Event] = {}
     jobs = []
     for block in sorted(blocks):
-        here = read_entries(dest, block)
-        there = {name for name, path in blocks[block] if name in here and here[name].source == source_of(path)}
-        found["reused"] += there
-        noted |= {name: here[name].note for name in there}
-        missing = tuple((name, path) for name, path in blocks[block] if name not in there)
-        if missing:
-            jobs.append(Job(dest, block, missing, config, decoder, patience))
-    total = sum(len(job.media) for job in jobs)
-    with closing(fill_blocks(jobs, workers)) as events:
-        for event in track(events, f"caching {config.name}", total):
-            if event.what == "failed":
-                failed[event.media] = event.reason
+        here, missing = read_entries(dest, block), []
+        for name, path in blocks[block]:
+            if name in here and here[name].source == source_of(path):
+                events[name] = Event("reused", name, here[name].note)
             else:
-                found[event.what].append(event.media)
-                noted[event.media] = event.reason
-    position = {name: index for index, name in enumerate(media)}
-    done, reused = (tuple(sorted(found[what], key=position.__getitem__)) for what in ("done", "reused"))
+                missing.append((name, path))
+        if missing:
+            jobs.append(Job(dest, block, tuple(missing), config, decoding))
+    total = sum(len(job.media) for job in jobs)
+    with closing(fill_blocks(jobs, decoding.workers)) as filled:
+        for event in track(filled, f"caching {config.name}", total):
+            events[event.media] = event
+    ordered = [events[name] for name in media if name in events]
     return CacheReport(
-        done,
-        reused,
-        {name: failed[name] for name in media if name in failed},
-        {name: noted[name] for name in media if noted.get(name)},
+        tuple(event.media for event in ordered if event.what == "done"),
+        tuple(event.media for event in ordered if event.what == "reused"),
+        {event.media: event.reason for event in ordered if event.what == "failed"},
+        {event.media: event.reason for event in ordered if event.what != "failed" and event.reason},
     )
 
 
@@ -105,25 +91,25 @@ class MappedCache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        found: dict[bytes, tuple[tuple[int, ...], float, str, tuple[float, ...], Members]] = {}
-        notes: dict[bytes, str] = {}
+        found: dict[bytes, tuple[int, Entry]] = {}
         for path in sorted(folder.glob("frames-*.idx")):
             block = block_of(path)
-            for e in read_entries(folder, block).values():
-                facts = (block, e.frames, e.width, e.height, e.source_width, e.source_height, e.channels)
-                found[_name(e.media)] = facts, e.fps, e.decoder, e.times, _members(e)
-                notes |= {_name(e.media): e.note} if e.notes else {}
+            found |= {_name(entry.media): (block, entry) for entry in read_entries(folder, block).values()}
         self._names = np.array(sorted(found), np.bytes_)
         ordered = [found[name] for name in sorted(found)]
-        self._facts = np.array([facts for facts, *_ in ordered], np.int32).reshape(-1, 7)
-        self._fps = np.array([fps for _, fps, *_ in ordered], np.float64)
-        self._notes = notes
-        self._decoders = np.array([decoder.encode() for _, _, decoder, *_ in ordered], np.bytes_)
-        self._first_time = np.cumsum([0, *(len(times) for *_, times, _ in ordered)], dtype=np.int64)
-        self._times = np.array([time for *_, times, _ in ordered for time in times], np.float64)
-        self._first = np.cumsum([0, *(len(offsets) for *_, (offsets, _) in ordered)], dtype=np.int64)
-        self._offsets = np.concatenate([np.zeros(0, np.int64), *(offsets for *_, (offsets, _) in ordered)])
-        self._sizes = np.concatenate([np.zeros(0, np.uint32), *(sizes for *_, (_, sizes) in ordered)])
+        self._facts = np.array(
+            [(k, e.frames, e.width, e.height, e.source_width, e.source_height, e.channels) for k, e in ordered],
+            np.int32,
+        ).reshape(-1, 7)
+        self._fps = np.array([entry.fps for _, entry in ordered], np.float64)
+        self._notes = {name: entry.note for name, (_, entry) in found.items() if entry.notes}
+        self._decoders = np.array([entry.decoder.encode() for _, entry in ordered], np.bytes_)
+        self._times_end = np.cumsum([0, *(len(entry.times) for _, entry in ordered)], dtype=np.int64)
+        self._times = np.array([time for _, entry in ordered for time in entry.times], np.float64)
+        members = [_members(entry) for _, entry in ordered]
+        self._first = np.cumsum([0, *(len(offsets) for offsets, _ in members)], dtype=np.int64)
+        self._offsets = np.concatenate([np.zeros(0, np.int64), *(offsets for offsets, _ in members)])
+        self._sizes = np.concatenate([np.zeros(0, np.uint32), *(sizes for _, sizes in members)])
         self._maps: dict[int, npt.NDArray[np.uint8]] = {}
 
     def __reduce__(self) -> tuple[type[MappedCache], tuple[Path]]:
@@ -140,7 +126,7 @@ class MappedCache:
         row = self._row(media)
         _, frames, width, height, *source, _ = self._facts[row].tolist()
         decoder = self._decoders[row].decode()
-        first, end = self._first_time[row : row + 2].tolist()
+        first, end = self._times_end[row : row + 2].tolist()
         times = self._times[first:end] if end > first else None
         size = source[0], source[1]
         note = self._notes.get(_name(media), "")
@@ -159,10 +145,9 @@ class MappedCache:
         try:
             if end - first == 1 and (array := self._array(block, first)) is not None:
                 return array[indices]
-            if (np.diff(indices) > 0).all():
-                return self._pictures(block, first + indices, (height, width), channels)
             wanted, places_of = np.unique(indices, return_inverse=True)
-            return self._pictures(block, first + wanted, (height, width), channels)[places_of]
+            pictures = self._pictures(block, first + wanted, (height, width), channels)
+            return pictures if np.array_equal(wanted, indices) else pictures[places_of]
         except (OSError, ValueError) as error:
             raise CacheError(
                 f"{media} was damaged in {tar_path(self.folder, block)} ({error}); delete that file and prepare again"
@@ -181,15 +166,9 @@ class MappedCache:
         """The JPEG members at ascending `rows` of the member columns, decoded, [n, H, W, channels]."""
         starts, sizes = self._offsets[rows].tolist(), self._sizes[rows].tolist()
         content = self._bytes(block, starts[0], starts[-1] + sizes[-1])
-        shape, space = ((*size, 3), "RGB") if channels == 3 else ((2 * size[0], size[1], 1), "GRAY")
-        pictures = np.empty((len(rows), *shape), np.uint8)
-        for picture, start, length in zip(pictures, starts, sizes, strict=True):
-            begin = start - starts[0]
-            data = content[begin : begin + length + _BEHIND]
-            decoded = simplejpeg.decode_jpeg(data, colorspace=space, buffer=picture, strict=False)
-            if decoded.shape != picture.shape:
-                raise ValueError(f"a frame of shape {decoded.shape}, expected {picture.shape}")
-        return pictures if channels == 3 else unstacked(pictures)
+        begins = [start - starts[0] for start in starts]
+        jpegs = (content[at : at + length + _BEHIND] for at, length in zip(begins, sizes, strict=True))
+        return stream_of(content, channels).decode(jpegs, len(rows), size)
 
     def _array(self, block: int, row: int) -> npt.NDArray[np.generic] | None:
         """The member at `row` as an array over mapped bytes; None when it is no .npy file."""
@@ -198,9 +177,8 @@ class MappedCache:
         if content[:6].tobytes() != b"\x93NUMPY":
             return None
         head = io.BytesIO(content[:1024].tobytes())
-        version = np.lib.format.read_magic(head)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read_header(head)
+        np.lib.format.read_magic(head)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(head)
         return content[head.tell() :].view(dtype).reshape(shape)
 
     def _find(self, media: str) -> int | None:
@@ -235,52 +213,55 @@ def _members(entry: Entry) -> Members:
 
 def open_cache(dest: Path) -> MappedCache:
     """Open the cache in the folder `dest`. Raises CacheError when there is none."""
-    if not any(dest.glob("frames-*.idx")):
+    if not _is_cache(dest):
         raise CacheError(f"there is no frame cache in {dest}; `harbench prepare` makes it")
     return MappedCache(dest)
 
 
-def find_cache(home: Path, dataset: str, config: CacheConfig, *, make: str) -> Path:
-    """The folder of a cache that serves `config`: the same, or one of a larger short side (pixels are only resized down).
+def find_cache(home: Path, dataset: str, config: CacheConfig, *, make: str, name: str = "") -> Path:
+    """The folder of the cache that a run of `config` reads: the same one, else the smallest of those that serve.
 
-    Raises CacheError with `make`, the command that makes it, when there is none.
+    `name` is the cache that an unfinished run was reading: it goes on with that one, whatever else is there.
+
+    Raises CacheError, with `make`, the command that makes it, when there is none.
     """
-    exact = paths.cache_folder(home, dataset, config.name)
-    # Flow is in pixels of its own size: another size is another flow.
-    larger = [] if config.stream != "rgb" else _larger_caches(exact.parent, config)
-    for folder in (exact, *larger):
-        if any(folder.glob("frames-*.idx")):
-            return folder
-    raise CacheError(f"{dataset} has no frame cache {config.name} or larger under {exact.parent}.\nMake it:  {make}")
-
-
-def _larger_caches(folder: Path, config: CacheConfig) -> list[Path]:
-    """Caches of the same stream with at least the short side and quality asked for, the smallest first."""
-    if config.short_side == "native" or not folder.is_dir():
-        return []
+    caches = paths.cache_folder(home, dataset, "")
+    if name:
+        if not _is_cache(caches / name):
+            raise CacheError(
+                f"this run was reading the frame cache {name}, and it is gone from {caches}.\n"
+                "Prepare that one again, or repeat the run from the beginning with --force."
+            )
+        return caches / name
     found = []
-    for path in folder.iterdir():
-        stream, encoding, side = (*path.name.split("-"), "", "")[:3]
-        pixels = 1 << 30 if side == "native" else int(side) if side.isdigit() else 0
-        good = encoding == "raw" or (
-            encoding.removeprefix("jpeg").isdigit() and int(encoding.removeprefix("jpeg")) >= config.quality
+    for folder in caches.iterdir() if caches.is_dir() else ():
+        there = CacheConfig.parse(folder.name)
+        if there is not None and there.serves(config) and _is_cache(folder):
+            found.append((folder.name != config.name, there.pixels, folder))
+    if not found:
+        raise CacheError(
+            f"{dataset} has no frame cache {config.name}, nor one with more pixels or a better encoding, under {caches}.\n"
+            f"Make it:  {make}"
         )
-        if stream == config.stream and good and pixels >= config.short_side:
-            found.append((pixels, encoding, path))
-    return [path for _, _, path in sorted(found)]
+    return min(found)[-1]
+
+
+def _is_cache(folder: Path) -> bool:
+    return any(folder.glob("frames-*.idx"))
 
 
 def estimate_cache_bytes(media: int, config: CacheConfig, *, unit: str) -> int:
     """Rough size of a cache of `media` media, for people; from constants seen on UCF-101, at 4:3."""
-    if config.stream == "pose":
+    stream = STREAMS[config.stream]
+    if not stream.pictures:
         return media * 40_000
-    side = 256 if config.short_side == "native" else int(config.short_side)
-    return int(media * _FRAMES[unit] * side * side * 4 / 3 * _BYTES_PER_PIXEL[f"{config.stream}-{config.encoding}"])
+    side = 256 if config.short_side == "native" else config.short_side
+    return int(media * _FRAMES[unit] * side * side * 4 / 3 * stream.pixel_bytes[config.encoding])
 
 
 def estimate_cache_seconds(media: int, config: CacheConfig, *, unit: str, workers: int) -> float:
     """Rough time to fill a cache, for people: frames of 320x240, on as many cores as workers."""
-    return media * _FRAMES[unit] * _SECONDS_PER_FRAME[config.flow if config.stream == "flow" else "rgb"] / workers
+    return media * _FRAMES[unit] * STREAMS[config.stream].frame_seconds / workers
 
 
 def cut_ranges(samples: Iterable[Sample], cache: FrameCache) -> dict[str, str]:

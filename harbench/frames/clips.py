@@ -1,4 +1,4 @@
-"""The clip data set: views of samples, made the same whoever makes them; the loader that batches them; normalisation.
+"""The clip data set: views of samples, made the same in whatever process.
 
 A view depends on (seed, epoch, sample id, view) and on nothing else, so that the number of workers, the batch a sample
 falls into, and where a killed training goes on change no pixel of it.
@@ -7,30 +7,25 @@ falls into, and where a killed training goes on change no pixel of it.
 from __future__ import annotations
 
 import copy
-import ctypes
-import gc
-import signal
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import groupby
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from numpy.dtypes import StringDType
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from harbench.errors import HarbenchError, MediaError, RunError
-from harbench.frames.sampling import clip_indices
-from harbench.frames.skeletons import FramePairs, check_joints, eval_joints, frame_pairs, train_joints
-from harbench.frames.transforms import Box, Draw, crop_box, draw, eval_clip, train_clip
+from harbench.errors import HarbenchError, MediaError
+from harbench.frames.sampling import FrameRange, clip_indices
+from harbench.frames.skeletons import FramePairs, check_joints, frame_pairs
+from harbench.frames.streams import STREAMS, View, stream_of
+from harbench.frames.transforms import Box, crop_box, draw
 from harbench.recipe import EvalConfig, InputConfig
 from harbench.records import Clip, FrameCache, Sample
-from harbench.workers import FORK, SPAWN, uninterrupted
 
 Key = tuple[int, int, int, int]
 """epoch, position in the epoch, row of the data set, view of the sample."""
@@ -44,17 +39,16 @@ Reorder = Callable[[npt.NDArray[np.int64], np.random.Generator], npt.NDArray[np.
 """Frame numbers of a clip, `[T]`, in the order in which they are read instead; of the whole sample where motion is taken
 before the clip, which then is that of the frames in their new order."""
 
-_PR_SET_PDEATHSIG = 1
-"""linux/prctl.h: the signal that a process gets when its parent dies."""
 
-MEAN_STD = {
-    "kinetics400": ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)),
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "slowfast": ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225)),
-    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-}
-"""Mean and standard deviation on [0, 1]: torchvision's for video and for images, PySlowFast's (MViT, X3D), and plain ones."""
+@dataclass(frozen=True)
+class Beside:
+    """What is read beside the frames themselves."""
+
+    poses: FrameCache | None = None
+    """The pose cache of the same media: every picture comes with the joints of its frame, flipped with it. Where a crop
+    lies is nothing to them: they are centered and scaled by themselves."""
+    boxes: Mapping[str, Box] | None = None
+    """Media -> fractions, to which every frame is cropped; None leaves frames whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +93,7 @@ def evaluation_keys(num_rows: int, views: int) -> Keys:
 class ClipDataset(Dataset[Clip]):
     """Clips of samples, by `(epoch, position, row, view)`.
 
-    View v of an evaluated sample is temporal clip `v // crops` and spatial crop `v % crops`; training has view 0 only.
+    View v of an evaluated sample is temporal clip `v // crops` and spatial crop `v % crops`; a view of training is drawn.
     Everything about the rows is held in arrays: Python objects, one a clip, would be copied into every forked worker as
     their reference counts change.
     """
@@ -111,40 +105,39 @@ class ClipDataset(Dataset[Clip]):
         config: InputConfig,
         *,
         seed: int,
-        train: bool,
-        eval: EvalConfig | None = None,
-        boxes: Mapping[str, Box] | None = None,
-        poses: FrameCache | None = None,
+        views: EvalConfig | None,
+        beside: Beside = Beside(),
     ) -> None:
-        """`boxes` (media -> fractions) crops every frame to the person; None leaves frames whole.
-
-        `poses` is the pose cache of the same media: every picture then comes with the joints of its frame, flipped with
-        it. Where a crop lies is nothing to them: they are centred and scaled by themselves.
+        """`views` are those of evaluation; None: augmented clips for training.
 
         Raises:
             RecipeError: `config` asks for something that the joints of these media cannot do.
         """
-        self.train = train
-        self.eval = eval or EvalConfig()
+        self.train = views is None
+        self.eval = views or EvalConfig()
         self.targets = np.array([row.target for row in rows], dtype=np.int64)
-        self._cache, self._poses, self._config, self._seed = cache, poses, config, seed
+        self._cache, self._poses, self._config, self._seed = cache, beside.poses, config, seed
         self._ids = np.array([row.sample_id for row in rows], dtype=StringDType())
         self._media = np.array([row.media for row in rows], dtype=StringDType())
         self._start = np.array([row.start or 0 for row in rows], dtype=np.int64)
         self._end = np.array([np.iinfo(np.int64).max if row.end is None else row.end for row in rows], dtype=np.int64)
         self._order: Reorder | None = None
         self._boxes: npt.NDArray[np.float64] | None = None
-        if boxes is not None:
-            self._boxes = np.array([boxes.get(row.media, (np.nan,) * 4) for row in rows]).reshape(-1, 4)
-        seen = cache if poses is None else poses
-        first = next((row.media for row in rows if row.media in seen), None)
-        if train and first is not None:
-            frames = seen.read(first, np.zeros(1, np.int64))
-            if frames.dtype != np.uint8:
+        if beside.boxes is not None:
+            self._boxes = np.array([beside.boxes.get(row.media, (np.nan,) * 4) for row in rows]).reshape(-1, 4)
+        first = next((row.media for row in rows if row.media in self._joint_cache), None)
+        if self.train and first is not None:
+            frames = self._joint_cache.read(first, np.zeros(1, np.int64))
+            if not stream_of(frames, frames.shape[-1]).pictures:
                 check_joints(frames.shape, config)
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def _joint_cache(self) -> FrameCache:
+        """Where joints are, if there are any."""
+        return self._cache if self._poses is None else self._poses
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -162,8 +155,8 @@ class ClipDataset(Dataset[Clip]):
         other._order = order
         return other
 
-    def out_of(self, cache: FrameCache) -> ClipDataset:
-        """The same clips out of another cache of the same media."""
+    def with_cache(self, cache: FrameCache) -> ClipDataset:
+        """The same clips from another cache of the same media."""
         other = copy.copy(self)
         other._cache = cache
         return other
@@ -223,18 +216,18 @@ class ClipDataset(Dataset[Clip]):
         start, end = int(self._start[row]), min(int(self._end[row]), frames)
         if start >= end:
             raise MediaError(f"{media}: the sample begins at frame {start}, but only {frames} frames were decoded")
-        num_clips, rng = 1 if self.train else self.eval.clips, self._generator(key, "time")
-        times = None if info.times is None else info.times[start:end]
-        clips = clip_indices(
-            end - start, info.fps, self._config.clip, num_clips=num_clips, train=self.train, rng=rng, times=times
-        )
+        source = FrameRange(end - start, info.fps, None if info.times is None else info.times[start:end])
+        num_clips, rng = (1, self._generator(key, "time")) if self.train else (self.eval.clips, None)
+        clips = clip_indices(source, self._config.clip, num_clips, rng)
         indices, tracks, at = self._frames_of(key, clips[self._clip_of(key)], start, end)
         read = self._cache.read(media, tracks if self._poses is None else indices)
         joints = None if self._poses is None else self._poses.read(media, tracks)
-        if not self.train and not _found(read if joints is None else joints):
-            cache = self._cache if self._poses is None else self._poses
-            if not _found(cache.read(media, np.arange(start, end))):  # else somebody is seen in other frames
-                raise MediaError(f"{media}: no pose found")
+        if (
+            not self.train
+            and not _somebody(read if joints is None else joints)
+            and not _somebody(self._joint_cache.read(media, np.arange(start, end)))  # nor in other frames
+        ):
+            raise MediaError(f"{media}: no pose found")
         return read, joints, at
 
     def _frames_of(
@@ -255,107 +248,21 @@ class ClipDataset(Dataset[Clip]):
     def _view(self, key: Key, read: Source) -> Views:
         """The model's input of one view: uint8 `[C, T, H, W]` or float32 `[C, T, V, M]`, and the latter beside the former."""
         (source, joints, at), rng = read, self._generator(key, "space")
-        drawn = draw(rng)
-        if source.dtype != np.uint8:
-            return self._joints(source, drawn, rng, at), None
-        if self._boxes is not None:
-            left, top, right, bottom = self._boxes[key[2]].tolist()
-            if np.isnan(left):
+        crops = self.eval.crops
+        view = View(draw(rng), rng, self.train, key[3] % crops, crops, at)
+        stream = stream_of(source, source.shape[-1])
+        if self._boxes is not None and stream.pictures:
+            box = self._boxes[key[2]]
+            if np.isnan(box[0]):
                 raise MediaError(f"{self._media[key[2]]}: no person box is known")
-            source = crop_box(source, (left, top, right, bottom))
-        if self.train:
-            clip = train_clip(source, self._config, drawn)
-        else:
-            crops = self.eval.crops
-            clip = eval_clip(source, self._config, crop=key[3] % crops, crops=crops)
-        return clip.transpose(3, 0, 1, 2), None if joints is None else self._joints(joints, drawn, rng, at)
-
-    def _joints(
-        self, joints: npt.NDArray[Any], drawn: Draw, rng: np.random.Generator, at: FramePairs | None
-    ) -> npt.NDArray[Any]:
-        config = self._config
-        return train_joints(joints, config, drawn, rng, at) if self.train else eval_joints(joints, config, at)
+            source = crop_box(source, tuple(box.tolist()))
+        beside = None if joints is None else STREAMS["pose"].augment(joints, self._config, view)
+        return stream.augment(source, self._config, view), beside
 
 
-def load_each(dataset: ClipDataset, batches: Iterable[Sequence[Key]], workers: int = 0) -> Iterator[Batch]:
-    """A batch for each list of keys, also for an empty one.
-
-    Workers start once for all `batches`, which are taken lazily: hand in those of many epochs in a row and short
-    epochs pay for no start. `workers=0` loads in this process; results are the same.
-
-    Raises:
-        MediaError: a sample of a training data set cannot be read. In evaluation `Batch.failed` says so.
-        RunError: the operating system killed a worker.
-    """
-    # Here, not in the workers: a forked pool of OpenCV has lost its threads, and told to end it waits for them forever.
-    cv2.setNumThreads(1)
-    loader = DataLoader(
-        dataset,
-        batch_sampler=batches,  # type: ignore[arg-type]  # any iterable of lists will do
-        num_workers=workers,
-        collate_fn=_as_is,
-        worker_init_fn=_start_worker if workers else None,
-        multiprocessing_context=(FORK if sys.platform == "linux" else SPAWN) if workers else None,
-        generator=torch.Generator(),  # else the loader draws from the global one
-    )
-    batch: Batch
-    for batch in _alive(loader, workers):
-        if batch.failed and dataset.train:
-            row, reason = next(iter(batch.failed.items()))
-            raise MediaError(f"training needs every sample, and {dataset.ids[row]} cannot be read: {reason}")
-        yield batch
-
-
-def _alive(loader: Iterable[Batch], workers: int) -> Iterator[Batch]:
-    """The loader's batches; a worker's death is told in words. Ctrl-C comes between two of them."""
-    batches: Any = None
-    try:
-        with uninterrupted():
-            batches = iter(loader)
-        while True:
-            with uninterrupted():
-                batch = next(batches, None)
-            if batch is None:
-                return
-            yield batch
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise RunError(
-            f"a loader process was killed ({str(error).splitlines()[0]}), most often for want of memory or of /dev/shm. "
-            f"The same command goes on from the last state; fewer processes:  --set train.workers={workers // 2}"
-        ) from None
-    finally:
-        with uninterrupted():
-            getattr(batches, "_shutdown_workers", int)()  # else they end with the last reference to it
-
-
-def model_inputs(
-    batch: Batch, device: torch.device, normalize: Callable[[torch.Tensor], torch.Tensor], part: slice = slice(None)
-) -> tuple[torch.Tensor, ...]:
-    """What a model is called with for a part of a batch: normalised frames, and the joints beside them if there are any."""
-    frames = normalize(batch.frames[part].to(device))
-    return (frames,) if batch.poses is None else (frames, batch.poses[part].to(device))
-
-
-def normalize(frames: torch.Tensor, config: InputConfig) -> torch.Tensor:
-    """Model input, float32 `[B, 3, T, H, W]` on the same device, from uint8 `[B, C, T, H, W]`.
-
-    Grey is repeated to three channels here, so that every model and every pretrained weight takes it. Poses (float32
-    already) come back as they are; flow, `[B, 2, T, H, W]`, is taken to -1..1.
-    """
-    if frames.dtype != torch.uint8:
-        return frames
-    if frames.shape[1] == 2:
-        return frames.float().div_(127.5).sub_(1)
-    mean, std = torch.tensor(MEAN_STD[config.normalize], device=frames.device).view(2, 1, 3, 1, 1, 1)
-    values = frames.expand(-1, 3, -1, -1, -1).to(torch.float32, memory_format=torch.contiguous_format)
-    return values.mul_(1 / (255 * std)).sub_(mean / std)
-
-
-def _found(frames: npt.NDArray[Any]) -> bool:
+def _somebody(frames: npt.NDArray[Any]) -> bool:
     """Whether there is somebody among the joints; pictures are never asked."""
-    return frames.dtype == np.uint8 or bool(np.nan_to_num(frames).any())
+    return stream_of(frames, frames.shape[-1]).pictures or bool(np.nan_to_num(frames).any())
 
 
 def _stack(views: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
@@ -363,13 +270,3 @@ def _stack(views: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
     if not views:
         return torch.empty(0)
     return torch.from_numpy(np.stack(views, out=np.empty((len(views), *views[0].shape), views[0].dtype)))
-
-
-def _as_is(batch: Any) -> Any:
-    return batch
-
-
-def _start_worker(_: int) -> None:
-    if sys.platform == "linux":  # a killed parent's workers would hold its run folder's lock, which they inherited
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    gc.freeze()  # a collection would write to, and so copy, every page of the parent's objects

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from harbench.files import replacing
-from harbench.frames.blocks import END, Entry, index_line, index_path, owned, parse_line, tar_path
+from harbench.frames.blocks import END, Entry, append_lines, index_lines, index_path, locked_block, tar_path
 
 _PIECE = 1 << 22
 
@@ -35,8 +35,11 @@ def mend_block(folder: Path, block: int, expected: Iterable[str]) -> BlockDamage
     `expected` are the media that it held when all was well. A block that another process fills is waited for. Killed
     half-way, the block is as it was, or empty: `build_cache` then makes all of it again.
     """
-    with owned(folder, block, wait=True):
-        entries, other = _read_index(index_path(folder, block))
+    with locked_block(folder, block, wait=True):
+        lines = index_lines(folder, block)
+        entries = {entry.media: entry for entry, _ in lines if entry}
+        name = index_path(folder, block).name
+        other = [f"line {number} of {name} is damaged" for number, (entry, _) in enumerate(lines, 1) if not entry]
         tar = tar_path(folder, block)
         wrong = {media: reason for media, entry in entries.items() if (reason := _wrong_bytes(tar, entry))}
         wrong |= {media: "its line in the index is lost" for media in expected if media not in entries}
@@ -44,21 +47,8 @@ def mend_block(folder: Path, block: int, expected: Iterable[str]) -> BlockDamage
         if not wrong and not _ends_well(tar, whole):
             other.append(f"{tar.name} does not end as a tar ends")
         if wrong or other:
-            _rewrite(tar, index_path(folder, block), whole)
+            _rewrite(folder, block, whole)
     return BlockDamage(wrong, tuple(other))
-
-
-def _read_index(path: Path) -> tuple[dict[str, Entry], list[str]]:
-    """Every entry that can be read, the last line of a media counting, and what is wrong with the other lines."""
-    entries: dict[str, Entry] = {}
-    wrong = []
-    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
-        entry = parse_line(line) if line.endswith(b"\n") else None
-        if entry is None:
-            wrong.append(f"line {number} of {path.name} is damaged")
-        else:
-            entries[entry.media] = entry
-    return entries, wrong
 
 
 def _wrong_bytes(tar: Path, entry: Entry) -> str:
@@ -92,19 +82,15 @@ def _ends_well(tar: Path, whole: list[Entry]) -> bool:
         return handle.read(len(END) + 1) == END
 
 
-def _rewrite(tar: Path, index: Path, whole: list[Entry]) -> None:
+def _rewrite(folder: Path, block: int, whole: list[Entry]) -> None:
     """Write a block anew with the media that are `whole`, in their order."""
-    lines = []
+    tar, moved = tar_path(folder, block), []
     with replacing(tar, "wb") as target:
         for entry in whole:
-            lines.append(index_line(replace(entry, start=entry.start + target.tell() - entry.first)))
+            moved.append(replace(entry, start=entry.start + target.tell() - entry.first))
             with open(tar, "rb") as source:
                 target.writelines(_pieces(source, entry))
         target.write(END)
-        # Emptied before the tar changes, or its lines would point to other bytes for a moment; and in place, because the
-        # lock is on this very file.
-        os.truncate(index, 0)
-    with open(index, "ab") as handle:
-        handle.write(b"".join(lines))
-        handle.flush()
-        os.fsync(handle.fileno())
+        # Emptied before the tar changes, or its lines would point to other bytes for a moment.
+        os.truncate(index_path(folder, block), 0)
+    append_lines(folder, block, moved)

@@ -1,16 +1,16 @@
 """Decoding: every frame of a media file, once, in order, as RGB.
 
 What is counted are decoded frames, never what a header declares. Nothing here seeks: exact random access is what the
-frame cache is for.
+frame cache is for. `decoders.py` has the table of decoders.
 """
 
 from __future__ import annotations
 
+import math
 import tarfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -20,24 +20,20 @@ import av.logging
 import cv2
 import numpy as np
 import numpy.typing as npt
+from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
 from harbench.errors import MediaError
-from harbench.frames.containers import ffmpeg_words, log_line, open_container, open_file, orientation, video_stream
-from harbench.frames.stills import decode_still, upright
-from harbench.records import IMAGE_SUFFIXES
+from harbench.frames.stills import Pixels, decode_still, upright
 
-Image = npt.NDArray[np.uint8]
 ShortSide = int | Literal["native"]
-FRAMES_SUFFIX = ".frames"
-"""A tar of pictures, one a frame: what becomes of a folder of JPEGs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One decoded frame, upright."""
 
-    image: Image
+    image: Pixels
     """uint8 [H, W, 3], RGB."""
     time: float | None = None
     """Presentation time in seconds; None where the container has none."""
@@ -61,7 +57,7 @@ class DecodedMedia:
     fps: float
     """Nominal frame rate of the container; 0 for stills and where it has none."""
     decoder: str
-    """Who decodes, with version."""
+    """Name and version of the decoder."""
     notes: list[str] = field(default_factory=list)
     """What a user should know; complete once `frames` is exhausted."""
 
@@ -72,18 +68,6 @@ class Decoder(Protocol):
     def __call__(self, path: Path) -> AbstractContextManager[DecodedMedia]: ...
 
 
-def decoder_for(path: Path, video: Decoder | None = None, short_side: ShortSide = "native") -> Decoder:
-    """The decoder of a file, by its suffix: stills and tars of them by OpenCV, everything else by `video`, or PyAV.
-
-    PyAV hands out frames of `short_side` already: shrunk as their colours are converted, they take half the time.
-    """
-    if path.suffix == FRAMES_SUFFIX:
-        return open_frames
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return open_still
-    return partial(open_video, short_side=short_side) if video in (None, open_video) else video
-
-
 def shrunk_size(size: tuple[int, int], short_side: ShortSide) -> tuple[int, int]:
     """Height and width of a picture of `size` at a short side in pixels, never enlarged; `native` is untouched."""
     if short_side == "native" or min(size) <= short_side:
@@ -92,6 +76,7 @@ def shrunk_size(size: tuple[int, int], short_side: ShortSide) -> tuple[int, int]
     return round(size[0] * scale), round(size[1] * scale)
 
 
+# ---------------------------------------------------------------------------------------------------------------- time
 def frame_rate(nominal: float, times: npt.NDArray[np.float64]) -> float:
     """Frames per second of decoded time stamps (NaN where a frame has none).
 
@@ -99,11 +84,8 @@ def frame_rate(nominal: float, times: npt.NDArray[np.float64]) -> float:
     are out of order, and coarse time bases round. Otherwise the stamps decide.
     """
     known = times[~np.isnan(times)]
-    span = float(known.max() - known.min()) if len(known) > 1 else 0.0
-    if span <= 0:
-        return nominal
-    steps = len(known) - 1
-    if nominal > 0 and abs(span * nominal - steps) <= 2:
+    span, steps = float(np.ptp(known)) if len(known) else 0.0, len(known) - 1
+    if span <= 0 or (nominal > 0 and abs(span * nominal - steps) <= 2):
         return nominal
     return steps / span
 
@@ -120,6 +102,67 @@ def times_shown(times: npt.NDArray[np.float64]) -> tuple[float, ...]:
     None where a frame has none. Stamps out of order (AVI with packed B-frames) are those of other frames: sorted.
     """
     return tuple(np.round(np.sort(times), 6).tolist()) if is_variable(times) and not np.isnan(times).any() else ()
+
+
+# ---------------------------------------------------------------------------------------------------------- containers
+def open_file(path: Path) -> Any:
+    """Open a media file to read its bytes. Raises MediaError where it is empty or cannot be read."""
+    try:
+        if path.stat().st_size == 0:
+            raise MediaError("the file is empty (0 bytes)")
+        return open(path, "rb")
+    except OSError as error:
+        raise MediaError(f"cannot be read: {error.strerror}") from None
+
+
+def open_container(file: Any) -> Any:
+    """Open a media with PyAV, whatever bytes its tags are. Raises MediaError, in FFmpeg's words, where that fails."""
+    try:
+        try:
+            return av.open(file, metadata_errors="ignore")
+        except TypeError:  # a PyAV without this parameter reads any tag
+            return av.open(file)
+    except av.error.FFmpegError as error:
+        raise MediaError(_ffmpeg_words(error)) from None
+
+
+def video_stream(container: Any) -> Any:
+    """The first video stream that is no cover art. Raises MediaError where there is none, or none that FFmpeg decodes."""
+    videos = [stream for stream in container.streams.video if Disposition.attached_pic not in stream.disposition]
+    if not videos:
+        raise MediaError(f"there is no video stream in it{', only cover art' if container.streams.video else ''}")
+    if videos[0].codec_context is None:
+        raise MediaError("FFmpeg has no decoder for its video")
+    return videos[0]
+
+
+def orientation(frame: Any) -> tuple[int, float]:
+    """How to turn a frame by its display matrix: as an EXIF orientation, and in degrees clockwise.
+
+    The rule is that of FFmpeg's command line, but for degrees that are no multiple of 90: they turn nothing here.
+    """
+    matrix = frame.side_data.get("DISPLAYMATRIX") if len(frame.side_data) else None
+    if matrix is None:
+        return 1, 0.0
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
+    degrees = round(math.degrees(math.atan2(b / (math.hypot(b, d) or 1), a / (math.hypot(a, c) or 1)))) % 360
+    turns = {
+        0: 4 if d < 0 else 1,
+        90: 5 if c > 0 else 6,
+        180: 3 if a < 0 and d < 0 else 2 if a < 0 else 4 if d < 0 else 1,
+        270: 7 if c < 0 else 8,
+    }
+    return turns.get(degrees, 1), degrees
+
+
+def _ffmpeg_words(error: av.error.FFmpegError) -> str:
+    """FFmpeg's message, with the line it logged where that says more."""
+    log: Any = error.log  # (level, part of FFmpeg, line); PyAV's own annotation says otherwise
+    return f"{error.strerror} ({_log_line(log)})" if log else str(error.strerror)
+
+
+def _log_line(log: tuple[int, str, str]) -> str:
+    return f"{log[1]}: {log[2].strip()}"
 
 
 # --------------------------------------------------------------------------------------------------------------- video
@@ -156,7 +199,7 @@ def _video_frames(
         try:
             decoded = packet.decode() if packet is not None else stream.codec_context.decode(None)
         except av.error.FFmpegError as error:
-            packet_damage = ffmpeg_words(error)
+            packet_damage = _ffmpeg_words(error)
         damage = damage or packet_damage
         flushing = packet is None or packet.size == 0
         if decoded and damage and not flushing:
@@ -164,7 +207,7 @@ def _video_frames(
         frames_decoded += len(decoded)
         for frame in decoded:
             if frame.is_corrupt:
-                why = f" ({log_line(log[-1])})" if log else ""
+                why = f" ({_log_line(log[-1])})" if log else ""
                 concealed = concealed or f"errors are concealed in frame {frames}, counted from 0{why}"
                 damage = damage or concealed
             if concealed:
@@ -181,12 +224,12 @@ def _video_frames(
     elif stream.frames > frames + 1:  # packed B-frames make the header of a whole AVI say one more
         notes.append(f"the header declares {stream.frames} frames, {frames} decode")
     if log and not damage:
-        notes.append(f"FFmpeg logs {len(log)} errors, the first: {log_line(log[0])}")
+        notes.append(f"FFmpeg logs {len(log)} errors, the first: {_log_line(log[0])}")
     if tilted % 90:
         notes.append(f"its display matrix turns it by {tilted:.0f} degrees clockwise, which is not done")
 
 
-def _converted(frame: Any, convert: VideoReformatter, short_side: ShortSide) -> Image:
+def _converted(frame: Any, convert: VideoReformatter, short_side: ShortSide) -> Pixels:
     """A frame as RGB, its area averaged where it is to be smaller."""
     height, width = shrunk_size((frame.height, frame.width), short_side)
     smaller: dict[str, Any] = {}
@@ -201,7 +244,7 @@ def _packets(container: Any, stream: Any) -> Iterator[tuple[Any, str]]:
         for packet in container.demux(stream):
             yield packet, ""
     except av.error.FFmpegError as error:
-        yield None, ffmpeg_words(error)
+        yield None, _ffmpeg_words(error)
 
 
 # -------------------------------------------------------------------------------------------------------------- stills
@@ -216,7 +259,7 @@ def open_still(path: Path) -> Iterator[DecodedMedia]:
 
 @contextmanager
 def open_frames(path: Path) -> Iterator[DecodedMedia]:
-    """Decode a tar of pictures, one a frame, in its order; a frame rate it has none."""
+    """Decode a tar of pictures, one a frame, in its order; it has no frame rate."""
     notes: list[str] = []
 
     def frames(tar: tarfile.TarFile) -> Iterator[Frame]:

@@ -1,14 +1,16 @@
-"""Other decoders than PyAV for videos, each behind the same protocol: OpenCV, decord, torchcodec.
+"""The table of decoders: what opens a media file, by its suffix or by the name that `--decoder` gives.
 
-All give upright RGB, every frame that they decode, in order. None of them says what it skipped or concealed: of a damaged
-file they may give fewer frames than PyAV, or stop early without a word. `harbench doctor FILE` shows where they differ.
-What they would show otherwise than PyAV (a mirrored video, cover art) is refused.
+PyAV is the default for videos. OpenCV, decord and torchcodec give upright RGB too, every frame that they decode, in order,
+but none of them says what it skipped or concealed: of a damaged file they may give fewer frames than PyAV, or stop early
+without a word. `harbench doctor FILE` shows where they differ. What they would show otherwise than PyAV (a mirrored video,
+cover art) is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -19,9 +21,21 @@ import cv2
 import numpy as np
 
 from harbench.errors import MediaError
-from harbench.frames.containers import open_container, open_file, orientation, video_stream
-from harbench.frames.decode import DecodedMedia, Decoder, Frame, open_video
+from harbench.frames.decode import (
+    DecodedMedia,
+    Decoder,
+    Frame,
+    ShortSide,
+    open_container,
+    open_file,
+    open_frames,
+    open_still,
+    open_video,
+    orientation,
+    video_stream,
+)
 from harbench.frames.stills import upright
+from harbench.records import IMAGE_SUFFIXES
 
 _PIECE = 16
 """Frames that decord decodes at a time."""
@@ -34,34 +48,32 @@ def open_opencv(path: Path) -> Iterator[DecodedMedia]:
     if not video_first:
         raise MediaError("OpenCV reads the cover art that stands before its video; use --decoder av")
     reader = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG)
+    notes: list[str] = []
+
+    def frames() -> Iterator[Frame]:
+        count = 0
+        while True:
+            try:
+                good, image = reader.read()
+            except cv2.error as error:
+                raise MediaError(f"OpenCV, after frame {count}: {error.err}") from None
+            if not good:
+                break
+            count += 1
+            time = reader.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            yield Frame(upright(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8), turn), time)
+        if not count:
+            raise MediaError("OpenCV decodes no frame of it")
+        if declared > count + 1:
+            notes.append(f"the header declares {declared} frames, {count} decode")
+
     try:
         if not reader.isOpened():
             raise MediaError("OpenCV cannot open it")
         reader.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
-        fps = float(reader.get(cv2.CAP_PROP_FPS))
-        notes: list[str] = []
-        frames = _opencv_frames(reader, turn, declared, notes)
-        yield DecodedMedia(frames, fps, f"opencv {cv2.__version__}", notes)
+        yield DecodedMedia(frames(), float(reader.get(cv2.CAP_PROP_FPS)), f"opencv {cv2.__version__}", notes)
     finally:
         reader.release()
-
-
-def _opencv_frames(reader: cv2.VideoCapture, turn: int, declared: int, notes: list[str]) -> Iterator[Frame]:
-    count = 0
-    while True:
-        try:
-            good, image = reader.read()
-        except cv2.error as error:
-            raise MediaError(f"OpenCV, after frame {count}: {error.err}") from None
-        if not good:
-            break
-        count += 1
-        time = reader.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        yield Frame(upright(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8), turn), time)
-    if not count:
-        raise MediaError("OpenCV decodes no frame of it")
-    if declared > count + 1:
-        notes.append(f"the header declares {declared} frames, {count} decode")
 
 
 @contextmanager
@@ -106,9 +118,7 @@ def open_torchcodec(path: Path) -> Iterator[DecodedMedia]:
     except (RuntimeError, ValueError) as error:
         words = _first_line(error)
         if "Could not load libtorchcodec" in words:
-            words = (
-                "finds no FFmpeg libraries; install FFmpeg 4 to 8 on this system, or go without --decoder torchcodec"
-            )
+            words = "finds no FFmpeg libraries; install FFmpeg 4 to 8, or leave out --decoder torchcodec"
         raise MediaError(f"torchcodec: {words}") from None
     notes: list[str] = []
 
@@ -130,6 +140,19 @@ VIDEO_DECODERS: Mapping[str, Decoder] = MappingProxyType(
     {"av": open_video, "decord": open_decord, "opencv": open_opencv, "torchcodec": open_torchcodec}
 )
 """Name as in `--decoder` -> decoder."""
+_BY_SUFFIX: Mapping[str, Decoder] = MappingProxyType({
+    ".frames": open_frames,  # a tar of pictures, one a frame: what becomes of a folder of JPEGs
+    **dict.fromkeys(IMAGE_SUFFIXES, open_still),
+})  # fmt: skip
+
+
+def decoder_for(path: Path, video: Decoder | None = None, short_side: ShortSide = "native") -> Decoder:
+    """The decoder of a file, by its suffix: stills and tars of them by OpenCV, everything else by `video`, or PyAV.
+
+    PyAV hands out frames of `short_side` already: shrunk as their colours are converted, they take half the time.
+    """
+    default = partial(open_video, short_side=short_side) if video in (None, open_video) else video
+    return _BY_SUFFIX.get(path.suffix.lower(), default)
 
 
 def installed(name: str) -> bool:
@@ -163,5 +186,4 @@ def _refuse_mirrored(path: Path, decoder: str) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from harbench.errors import HarbenchError, MediaError, damage
 from harbench.files import replacing
-from harbench.frames.decode import Decoder, Frame, decoder_for
+from harbench.frames.decode import Decoder, Frame
+from harbench.frames.decoders import decoder_for
 from harbench.records import IMAGE_SUFFIXES, Track, silent
 from harbench.workers import pool
 

@@ -33,8 +33,6 @@ class Positions:
     frames: int
     frame: Ints
     """[N]: the frame of each body."""
-    slot: Ints
-    """[N]: its place among the bodies of its frame."""
     body_ids: tuple[int, ...]
     """N of them; 64-bit."""
     xyz: Floats
@@ -57,15 +55,8 @@ def positions_of(frames: Frames) -> Positions:
     """The positions in a file that was read as a whole."""
     bodies = list(chain.from_iterable(frames))
     xyz = np.stack([body.joints[:, :3] for body in bodies]) if bodies else np.empty((0, JOINTS, 3))
-    frame, slot = _places([len(each) for each in frames])
-    return Positions(len(frames), frame, slot, tuple(body.body_id for body in bodies), xyz)
-
-
-def _places(counts: list[int]) -> tuple[Ints, Ints]:
-    """Frame and slot of every body, from the number of bodies of each frame."""
-    number = np.array(counts, np.int64)
-    frame = np.repeat(np.arange(len(number)), number)
-    return frame, np.arange(len(frame)) - np.repeat(np.cumsum(number) - number, number)
+    frame = np.repeat(np.arange(len(frames)), np.array([len(each) for each in frames], np.int64))
+    return Positions(len(frames), frame, tuple(body.body_id for body in bodies), xyz)
 
 
 def _at_once(content: bytes) -> Positions:
@@ -105,8 +96,8 @@ def _at_once(content: bytes) -> Positions:
         of_body[:, :, None] + (BODY_FIELDS - 1 + 2 * end + joint * np.arange(JOINTS)[:, None] + np.arange(3))
     ).ravel()
     xyz = _numbers(content, chars, at.take(ended - 1) + 1, at.take(ended))
-    frame, slot = _places(counts)
-    return Positions(len(counts), frame, slot, tuple(map(whole, bodies)), xyz.reshape(-1, JOINTS, 3))
+    frame = np.repeat(np.arange(len(counts)), np.array(counts, np.int64))
+    return Positions(len(counts), frame, tuple(map(whole, bodies)), xyz.reshape(-1, JOINTS, 3))
 
 
 def _check(content: bytes, white: npt.NDArray[np.bool_], at: Ints, ends: Ints, end: int) -> None:

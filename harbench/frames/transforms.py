@@ -1,6 +1,6 @@
 """From decoded frames to the square clip of a model's input; uint8 in, uint8 out.
 
-Whatever is drawn is drawn once per clip, never per frame: a crop that jumps or a colour that flickers is motion that is
+Whatever is drawn is drawn once per clip, never per frame: a crop that jumps or a color that flickers is motion that is
 not there. Resize and crop are one step: the crop's window is found in the source and only that is resized.
 """
 
@@ -63,32 +63,45 @@ def crop_box(frames: Frames, box: Box) -> Frames:
 
 def train_clip(frames: Frames, config: InputConfig, drawn: Draw) -> Frames:
     """Augmented clip, uint8 `[T, size, size, 3]` (grey: 1 channel), from `[T, H, W, 3]`."""
-    augment, (height, width) = config.augment, frames.shape[1:3]
-    if augment.crop == "multiscale":
-        window = _multiscale(height, width, augment.scale, drawn)
-    else:
-        centre = augment.crop == "center"
-        window = _window(height, width, config, 0.5 if centre else drawn.top, 0.5 if centre else drawn.left)
-    clip = _cut(frames, window, config.size)
-    if drawn.flip < augment.flip:
-        clip = np.stack([cv2.flip(frame, 1) for frame in clip])
-        if clip.shape[3] == 2:  # flow: what went right goes left
-            clip[..., 0] = 255 - clip[..., 0]
-    clip = _recolour(clip, _colours(clip, augment, drawn), config.channels == "grey")
-    return _erased(clip, augment.erase_area, drawn) if drawn.erase < augment.erase else clip
+    clip, _ = _train_crop(frames, config, drawn)
+    clip = _recolor(clip, _colors(clip, config.augment, drawn), config.channels == "grey")
+    return _erased(clip, config.augment, drawn)
+
+
+def train_flow(frames: Frames, config: InputConfig, drawn: Draw) -> Frames:
+    """Augmented optical flow, uint8 `[T, size, size, 2]`: cropped, flipped, erased; it has no colors."""
+    clip, flipped = _train_crop(frames, config, drawn)
+    if flipped:
+        clip[..., 0] = 255 - clip[..., 0]  # what went right goes left
+    return _erased(clip, config.augment, drawn)
 
 
 def eval_clip(frames: Frames, config: InputConfig, *, crop: int, crops: int) -> Frames:
-    """Crop number `crop` of `crops`, uint8 `[T, size, size, 3]` (grey: 1 channel).
+    """Crop number `crop` of `crops`, uint8 `[T, size, size, 3]` (grey: 1 channel)."""
+    return _recolor(eval_crop(frames, config, crop=crop, crops=crops), np.eye(3), config.channels == "grey")
 
-    One crop is the centre. Three are the first, middle and last place along the long side, as in the 30 views of
+
+def eval_crop(frames: Frames, config: InputConfig, *, crop: int, crops: int) -> Frames:
+    """One crop is the center. Three are the first, middle and last place along the long side, as in the 30 views of
     SlowFast (arXiv:1812.03982); `resize` equal to `size` makes them cover the frame.
     """
     height, width = frames.shape[1:3]
     along = 0.5 if crops == 1 else crop / (crops - 1)
     top, left = (along, 0.5) if height > width else (0.5, along)
-    clip = _cut(frames, _window(height, width, config, top, left), config.size)
-    return _recolour(clip, np.eye(3), config.channels == "grey")
+    return _cut(frames, _window(height, width, config, top, left), config.size)
+
+
+def _train_crop(frames: Frames, config: InputConfig, drawn: Draw) -> tuple[Frames, bool]:
+    """The clip cropped as drawn, and flipped or not."""
+    augment, (height, width) = config.augment, frames.shape[1:3]
+    if augment.crop == "multiscale":
+        window = _inception(height, width, augment.scale, drawn)
+    else:
+        center = augment.crop == "center"
+        window = _window(height, width, config, 0.5 if center else drawn.top, 0.5 if center else drawn.left)
+    clip = _cut(frames, window, config.size)
+    flipped = drawn.flip < augment.flip
+    return np.stack([cv2.flip(frame, 1) for frame in clip]) if flipped else clip, flipped
 
 
 def _window(height: int, width: int, config: InputConfig, top: float, left: float) -> Window:
@@ -103,13 +116,19 @@ def _window(height: int, width: int, config: InputConfig, top: float, left: floa
     return _place(height - rows, top), _place(width - columns, left), rows, columns
 
 
-def _multiscale(height: int, width: int, scale: tuple[float, float], drawn: Draw) -> Window:
+def _inception(height: int, width: int, scale: tuple[float, float], drawn: Draw) -> Window:
     """Inception's crop (arXiv:1409.4842): area uniform in `scale`, aspect log-uniform in 3/4..4/3, cut to the frame."""
     area = height * width * (scale[0] + (scale[1] - scale[0]) * drawn.area)
-    aspect = (4 / 3) ** (2 * drawn.aspect - 1)
-    rows = min(max(round(math.sqrt(area / aspect)), 1), height)
-    columns = min(max(round(math.sqrt(area * aspect)), 1), width)
+    rows, columns = _box(height, width, area, (4 / 3) ** (2 * drawn.aspect - 1))
     return _place(height - rows, drawn.top), _place(width - columns, drawn.left), rows, columns
+
+
+def _box(height: int, width: int, area: float, aspect: float) -> tuple[int, int]:
+    """Height and width of a box of an area (square pixels) and aspect (width to height), cut to the frame."""
+    return (
+        min(max(round(math.sqrt(area / aspect)), 1), height),
+        min(max(round(math.sqrt(area * aspect)), 1), width),
+    )
 
 
 def _place(room: int, fraction: float) -> int:
@@ -128,53 +147,52 @@ def _cut(frames: Frames, window: Window, size: int) -> Frames:
     return np.stack([cv2.resize(frame, (size, size), interpolation=method) for frame in cut])
 
 
-def _colours(clip: Frames, augment: AugmentConfig, drawn: Draw) -> npt.NDArray[np.float64]:
+def _colors(clip: Frames, augment: AugmentConfig, drawn: Draw) -> npt.NDArray[np.float64]:
     """Brightness, contrast, saturation, hue as one affine map of RGB, `[3, 4]`; the identity `[3, 3]` without any.
 
     Factors are uniform in 1 -/+ the strength and mean what they mean in torchvision's `ColorJitter`, with the mean grey
     of contrast over the clip. Hue turns the chroma plane of YIQ by up to `hue` of a full turn: linear, as HSV's is not.
     """
-    loses_colour = drawn.grey < augment.grey
-    if not (augment.brightness or augment.contrast or augment.saturation or augment.hue or loses_colour):
+    loses_color = drawn.grey < augment.grey
+    if not (augment.brightness or augment.contrast or augment.saturation or augment.hue or loses_color):
         return np.eye(3)
     brightness = max(1 + augment.brightness * (2 * drawn.brightness - 1), 0.0)
     contrast = max(1 + augment.contrast * (2 * drawn.contrast - 1), 0.0)
-    saturation = 0.0 if loses_colour else max(1 + augment.saturation * (2 * drawn.saturation - 1), 0.0)
+    saturation = 0.0 if loses_color else max(1 + augment.saturation * (2 * drawn.saturation - 1), 0.0)
     angle = 2 * math.pi * augment.hue * (2 * drawn.hue - 1)
     grey = np.tile(LUMA, (3, 1))
     turn = np.array([[1, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]])
     to_yiq = np.array([LUMA, (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135)])
-    colour = np.linalg.inv(to_yiq) @ turn @ to_yiq @ (saturation * np.eye(3) + (1 - saturation) * grey)
+    color = np.linalg.inv(to_yiq) @ turn @ to_yiq @ (saturation * np.eye(3) + (1 - saturation) * grey)
     offset = (1 - contrast) * brightness * np.dot(cv2.mean(_flat(clip))[:3], LUMA)
-    return np.column_stack([contrast * brightness * colour, np.full(3, offset)])
+    return np.column_stack([contrast * brightness * color, np.full(3, offset)])
 
 
-def _erased(clip: Frames, areas: tuple[float, float], drawn: Draw) -> Frames:
-    """Random erasing (arXiv:1708.04896): a box whose share of the area is drawn from `areas`, in all frames.
+def _erased(clip: Frames, augment: AugmentConfig, drawn: Draw) -> Frames:
+    """Random erasing (arXiv:1708.04896), where drawn: a box whose share of the area is drawn too, in all frames.
 
     Its aspect is log-uniform in 0.3..1/0.3; what does not fit is cut to the frame. It is filled with the clip's mean
-    colour, so that no edge of unlike brightness gives the box away more than it must.
+    color, so that no edge of unlike brightness gives the box away more than it must.
     """
+    if drawn.erase >= augment.erase:
+        return clip
     height, width = clip.shape[1:3]
-    area = height * width * (areas[0] + (areas[1] - areas[0]) * drawn.erase_area)
-    aspect = 0.3 ** (2 * drawn.erase_aspect - 1)
-    rows = min(max(round(math.sqrt(area / aspect)), 1), height)
-    columns = min(max(round(math.sqrt(area * aspect)), 1), width)
+    smallest, largest = augment.erase_area
+    area = height * width * (smallest + (largest - smallest) * drawn.erase_area)
+    rows, columns = _box(height, width, area, 0.3 ** (2 * drawn.erase_aspect - 1))
     top, left = _place(height - rows, drawn.erase_top), _place(width - columns, drawn.erase_left)
     erased = np.array(clip)
     erased[:, top : top + rows, left : left + columns] = np.round(cv2.mean(_flat(clip))[: clip.shape[3]])
     return erased
 
 
-def _recolour(clip: Frames, colours: npt.NDArray[np.float64], grey: bool) -> Frames:
-    """Apply the affine map, rounded and clamped once; grey leaves one channel. Flow has no colours."""
-    if clip.shape[3] == 2:
-        return clip
+def _recolor(clip: Frames, colors: npt.NDArray[np.float64], grey: bool) -> Frames:
+    """Apply the affine map, rounded and clamped once; grey leaves one channel."""
     if grey:
-        colours = np.array([LUMA]) @ colours
-    elif colours.shape == (3, 3):
+        colors = np.array([LUMA]) @ colors
+    elif colors.shape == (3, 3):
         return clip
-    return np.asarray(cv2.transform(_flat(clip), colours), dtype=np.uint8).reshape(*clip.shape[:3], -1)
+    return np.asarray(cv2.transform(_flat(clip), colors), dtype=np.uint8).reshape(*clip.shape[:3], -1)
 
 
 def _flat(clip: Frames) -> Frames:

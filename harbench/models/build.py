@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from harbench.errors import HarbenchWarning, RecipeError, WeightsError, did_you_mean
-from harbench.frames.clips import MEAN_STD
+from harbench.frames.streams import MEAN_STD, STREAMS
 from harbench.models.find import find_model
 from harbench.models.hubs import hub_of, is_published
 from harbench.models.weights import load_weights
@@ -47,7 +47,7 @@ def check_normalization(recipe: Recipe) -> None:
     Flow is left out: no published weights but those of pictures exist for it, and its values are others.
     """
     config = recipe.model
-    if config.weights is None or not is_published(config.weights) or recipe.data.cache.stream != "rgb":
+    if config.weights is None or not is_published(config.weights) or not STREAMS[recipe.data.cache.stream].colors:
         return
     try:
         hub, ours = hub_of(config), recipe.input.normalize

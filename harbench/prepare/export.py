@@ -21,7 +21,7 @@ from harbench.datasets.parse import without_suffix
 from harbench.errors import DatasetError
 from harbench.files import replacing, write_text
 from harbench.frames.cache import MappedCache
-from harbench.frames.fill import encode_jpeg
+from harbench.frames.streams import encode_jpeg
 from harbench.records import Sample, SplitTable, Subset, Track
 
 SUBSETS: tuple[Subset, ...] = ("train", "val", "test")

@@ -126,6 +126,8 @@ def _cached(job: Job, found: MediaMatch, allow_missing: bool) -> PrepareReport:
     Raises MediaError when some are missing that may not be.
     """
     from harbench.frames.cache import build_cache, open_cache, warn_of_cut_ranges
+    from harbench.frames.fill import Decoding
+    from harbench.frames.streams import STREAMS
     from harbench.prepare.download import fetched_archives
     from harbench.prepare.for_recipe import next_command
     from harbench.prepare.manifest import record_media
@@ -134,7 +136,7 @@ def _cached(job: Job, found: MediaMatch, allow_missing: bool) -> PrepareReport:
     spec, home, folder = job.spec, job.home, job.folder
     present: Mapping[str, Path] = {media: found.present[media] for media in job.wanted if media in found.present}
     undecoded: dict[str, str] = {}
-    if job.cache.stream == "pose":
+    if not STREAMS[job.cache.stream].pictures:
         mine = {media: present[media] for media in job.mine if media in present}
         undecoded = find_poses(spec, mine, home, decoder=job.reads, workers=job.workers, track=job.track)
         present = pose_files(spec, present, home)
@@ -145,7 +147,7 @@ def _cached(job: Job, found: MediaMatch, allow_missing: bool) -> PrepareReport:
         raise MediaError(_missing_message(job, missing))
     mine = {media: present[media] for media in job.mine if media in present}
     order = official_order(spec, home)
-    report = build_cache(mine, folder, job.cache, order=order, workers=job.workers, decoder=job.reads, track=job.track)
+    report = build_cache(mine, folder, job.cache, Decoding(job.workers, job.reads), order=order, track=job.track)
     record_media(spec, home, mine, folder, report, job.track)
     if report.done or report.reused:
         warn_of_cut_ranges((sample for table in job.tables for sample in table.samples), open_cache(folder))

@@ -45,8 +45,9 @@ def pose_files(spec: DatasetSpec, present: Mapping[str, Path], home: Path) -> di
 def check_poses(spec: DatasetSpec, cache: CacheConfig, home: Path) -> None:
     """Raise MediaError, with what to do, where poses have to be found and nothing here can find them."""
     from harbench.frames.landmarks import BUNDLE, check_landmarker
+    from harbench.frames.streams import STREAMS
 
-    if cache.stream == "pose" and not carries_poses(spec):
+    if not STREAMS[cache.stream].pictures and not carries_poses(spec):
         check_landmarker(paths.models_folder(home) / BUNDLE)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -185,8 +184,10 @@ def _repair_cache(job: _Job, folder: Path, broken: Mapping[str, str]) -> tuple[i
     from harbench.frames.blocks import BLOCK, block_of, read_entries
     from harbench.frames.cache import build_cache
     from harbench.frames.damage import mend_block
+    from harbench.frames.fill import Decoding
+    from harbench.recipe import CacheConfig
 
-    config = cache_named(folder.name)
+    config = CacheConfig.parse(folder.name)
     if config is None:
         _LOG.warning("%s is no frame cache of harbench's; it was left alone", folder)
         return 0, {}, {}
@@ -213,29 +214,16 @@ def _repair_cache(job: _Job, folder: Path, broken: Mapping[str, str]) -> tuple[i
         else:
             sound[media] = Path(row.file)
     order = tuple(job.official)
-    report = build_cache(sound, folder, config, order=order, workers=job.workers, decoder=job.reads, track=job.track)
+    report = build_cache(sound, folder, config, Decoding(job.workers, job.reads), order=order, track=job.track)
     left |= report.failed
     read = sum(len(read_entries(folder, block)) for block in expected)
     wrong |= {f"{folder.name}/{media}": why for media, why in lost.items()}
     return read, wrong, {f"{folder.name}/{media}": why for media, why in left.items()}
 
 
-def cache_named(name: str) -> CacheConfig | None:
-    """The settings that a cache folder's name says; None when it is no such name."""
-    from harbench.recipe import CacheConfig
-
-    if pose := re.fullmatch(r"pose(?:-(energy|denoised))?", name):
-        return CacheConfig.model_validate({"stream": "pose", "bodies": pose[1] or "motion"})
-    parts = re.fullmatch(r"(rgb|flow)(?:-(dis|farneback))?-(raw|jpeg)(\d*)-(native|\d+)", name)
-    if parts is None:
-        return None
-    stream, flow, encoding, quality, side = parts.groups()
-    values = {"stream": stream, "encoding": encoding, "short_side": side if side == "native" else int(side)}
-    optional = {"flow": flow, "quality": int(quality) if quality else None}
-    return CacheConfig.model_validate(values | {key: value for key, value in optional.items() if value})
-
-
 def _recorded_name(spec: DatasetSpec, media: str, config: CacheConfig) -> str:
     """The name under which the file is recorded that a cache's frames of a media were made from."""
-    beside = config.stream == "pose" and spec.modality != "pose"
+    from harbench.frames.streams import STREAMS
+
+    beside = not STREAMS[config.stream].pictures and spec.modality != "pose"
     return str(PurePosixPath(media).with_suffix("")) + pose_suffix(spec) if beside else media

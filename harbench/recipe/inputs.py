@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from harbench.recipe.base import Fraction, Part, Positive
 
-Bodies = Literal["motion", "energy", "denoised"]
+Bodies = Literal["motion", "denoised"]
 
 
 class CacheConfig(Part):
@@ -19,11 +21,9 @@ class CacheConfig(Part):
     """Pixels; videos smaller than this are never enlarged. Ignored for pose."""
     encoding: Literal["jpeg", "raw"] = "jpeg"
     quality: Annotated[int, Field(ge=1, le=100)] = 90
-    flow: Literal["dis", "farneback"] = "dis"
-    """How optical flow is computed; for the stream flow only."""
     bodies: Bodies = "motion"
-    """Which bodies of an NTU `.skeleton` are stored, see frames/bodies.py: all, the most moving first; the two of the
-    largest energy (2s-AGCN, MS-G3D, mmaction2); or persons only, as two actors (SGN, CTR-GCN)."""
+    """Which bodies of an NTU `.skeleton` are stored, see frames/bodies.py: all, the most moving first; or persons only, as
+    two actors (SGN, CTR-GCN)."""
 
     @property
     def name(self) -> str:
@@ -31,8 +31,52 @@ class CacheConfig(Part):
         if self.stream == "pose":
             return "pose" if self.bodies == "motion" else f"pose-{self.bodies}"
         encoding = f"jpeg{self.quality}" if self.encoding == "jpeg" else "raw"
-        stream = f"flow-{self.flow}" if self.stream == "flow" else self.stream
-        return f"{stream}-{encoding}-{self.short_side}"
+        return f"{'flow-dis' if self.stream == 'flow' else 'rgb'}-{encoding}-{self.short_side}"
+
+    @classmethod
+    def parse(cls, name: str) -> Self | None:
+        """The settings that a cache folder's name says; None when it is no such name."""
+        if pose := re.fullmatch(r"pose(?:-(denoised))?", name):
+            return cls(stream="pose", bodies="denoised" if pose[1] else "motion")
+        parts = re.fullmatch(r"(rgb|flow)(?:-dis)?-(raw|jpeg)(\d*)-(native|\d+)", name)
+        if parts is None:
+            return None
+        keys = ("stream", "encoding", "quality", "short_side")
+        try:
+            found = cls.model_validate({key: value for key, value in zip(keys, parts.groups(), strict=True) if value})
+        except ValidationError:
+            return None
+        return found if found.name == name else None
+
+    @property
+    def options(self) -> str:
+        """The options of `harbench prepare` that make this cache."""
+        if self.stream == "pose":
+            return "--stream pose" + (f" --bodies {self.bodies}" if self.bodies != "motion" else "")
+        words = ["--stream flow"] if self.stream == "flow" else []
+        words += [f"--short-side {self.short_side}"]
+        words += ["--encoding raw"] if self.encoding == "raw" else []
+        words += [f"--quality {self.quality}"] if self.encoding == "jpeg" and self.quality != 90 else []
+        return " ".join(words)
+
+    @property
+    def pixels(self) -> float:
+        """The short side as a number; infinity for `native`."""
+        return math.inf if self.short_side == "native" else self.short_side
+
+    def serves(self, asked: CacheConfig) -> bool:
+        """Whether a cache of these settings holds all that `asked` needs: pixels are only resized down.
+
+        The same stream, at least the short side, and at least the encoding: raw serves JPEG, JPEG never raw, and a JPEG
+        only one of the same or a lower quality. Flow is in pixels of its own size, so another size is another flow.
+        """
+        if self.stream != asked.stream:
+            return False
+        if self.stream == "pose":
+            return self.bodies == asked.bodies
+        if self.encoding == "jpeg" and (asked.encoding == "raw" or self.quality < asked.quality):
+            return False
+        return self.pixels == asked.pixels or (self.stream == "rgb" and self.pixels > asked.pixels)
 
 
 class TrainSubset(Part):
@@ -85,7 +129,6 @@ class Segments(Part):
     """TSN: the range is cut into `n` equal segments, one frame of each: random in training, the middle one in evaluation."""
 
     n: Positive
-    jitter: bool = True
     distinct: bool = False
     """For poses, as pyskl's UniformSample: no frame twice in a clip, and no two evaluation clips alike, while the range
     has the frames for it; a range of fewer than `n` is taken frame by frame, as `short` says. False: frames repeat."""
@@ -114,7 +157,7 @@ class ClipConfig(Part):
     segments: Segments | None = None
     whole: Whole | None = None
     uniform: Uniform | None = None
-    short: Literal["loop", "repeat_last", "error"] = "loop"
+    short: Literal["loop", "error"] = "loop"
     """What is done when the range is shorter than a dense clip, or than `n` distinct segments."""
 
     @model_validator(mode="after")

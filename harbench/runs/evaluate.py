@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from harbench.errors import RunError
 from harbench.evaluation.processes import alone, choose_device
 from harbench.files import write_text
+from harbench.paths import cache_folder
 from harbench.records import RunRecord, Track, silent
 from harbench.runs.folder import check_model_file, seen_in_test
-from harbench.runs.inputs import Inputs, open_inputs
+from harbench.runs.inputs import Inputs, caches_of, open_inputs
 
 if TYPE_CHECKING:
     from torch import nn
@@ -76,7 +77,9 @@ def open_run(folder: Path, *, home: Path, runs: Path, views: Mapping[str, object
         raise RunError(f"{folder} fuses the scores of runs and has no weights; take one of {', '.join(record.members)}")
     recipe = load_resolved(folder / "recipe.yaml", {"eval": dict(views or {})})
     check_model_file(recipe, folder)
-    inputs = open_inputs(recipe, record.seed, home=home, ok_missing=record.samples["test"])
+    read = caches_of(folder)  # the same pixels as the run's, where they are here
+    read = read if all(cache_folder(home, record.dataset, name).is_dir() for name in read) else ()
+    inputs = open_inputs(recipe, record.seed, home=home, ok_missing=record.samples["test"], caches=read)
     _check_samples(folder, inputs)
     classes = [label.key for label in inputs.table.classes]
     try:
@@ -144,7 +147,7 @@ def evaluate(
     """
     from harbench.evaluation.metrics import score
     from harbench.evaluation.predict import predict
-    from harbench.frames.clips import normalize
+    from harbench.frames.streams import normalize
 
     changes = {"clips": clips, "crops": crops, "average": average}
     opened = open_run(

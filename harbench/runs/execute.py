@@ -174,7 +174,7 @@ def _train_and_evaluate(
 ) -> RunReport:
     from harbench.evaluation.metrics import score
     from harbench.evaluation.predict import predict
-    from harbench.frames.clips import normalize
+    from harbench.frames.streams import normalize
     from harbench.runs.store import save_run
     from harbench.training.checkpoint import INEXACT, save_model
 

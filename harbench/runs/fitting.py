@@ -16,7 +16,7 @@ from harbench.evaluation.processes import environment, follows
 from harbench.files import write_text
 from harbench.records import EpochStats, Track
 from harbench.runs.folder import keep_model_file, log_file, with_seen, write_train_ids
-from harbench.runs.inputs import Inputs, from_runs, obstacles, open_inputs
+from harbench.runs.inputs import CACHES, Inputs, caches_of, from_runs, obstacles, open_inputs
 from harbench.runs.record import view_gflops
 
 if TYPE_CHECKING:
@@ -39,14 +39,16 @@ def opened(
     from harbench.recipe import dump_recipe
 
     written, recipe = recipe, from_runs(recipe, runs)
-    in_the_way = obstacles(recipe, home=home, ok_missing=ok_missing)
+    caches = caches_of(folder)
+    in_the_way = obstacles(recipe, home=home, ok_missing=ok_missing, caches=caches)
     if in_the_way:
         raise RunError("\n\n".join(in_the_way))
-    inputs, seen = with_seen(open_inputs(recipe, seed, home=home, ok_missing=ok_missing))
+    inputs, seen = with_seen(open_inputs(recipe, seed, home=home, ok_missing=ok_missing, caches=caches))
     if follows():
         yield inputs
         return
     write_text(folder / "recipe.yaml", dump_recipe(written))
+    write_text(folder / CACHES, "\n".join(inputs.caches) + "\n")
     keep_model_file(recipe, folder)
     write_text(folder / "environment.json", json.dumps(environment(device), indent=2))
     write_train_ids(folder, inputs.seen)
@@ -72,7 +74,7 @@ def train(
     """The trained model. With `refit`, the number of epochs is chosen on val first, then all of train is used."""
     import torch
 
-    from harbench.frames.clips import normalize
+    from harbench.frames.streams import normalize
     from harbench.models.build import build_model
     from harbench.training.fit import chosen_epochs, fit
     from harbench.training.job import TrainData

@@ -15,11 +15,14 @@ from harbench.files import expanded
 from harbench.records import DatasetSpec, FrameCache, Sample, SplitTable, Subset
 
 if TYPE_CHECKING:
+    from harbench.frames.cache import MappedCache
     from harbench.frames.clips import ClipDataset
     from harbench.recipe import CacheConfig, EvalConfig, InputConfig, Recipe, TrainSubset
     from harbench.training.checkpoint import Seen
 
 _LOG = logging.getLogger(__name__)
+CACHES = "caches.txt"
+"""Names of the caches that a run reads, in its folder: it is resumed with the same ones."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Inputs:
     official_classes: int
     """Classes of the whole data set, before the recipe chose some."""
     cache: FrameCache
+    caches: tuple[str, ...]
+    """Folder names of the caches that are read: the recipe's, then the poses beside it."""
     trained_on: tuple[str, ...]
     """`<dataset>/<sample id>` of every sample that the weights will have seen."""
     seen: Seen
@@ -93,26 +98,19 @@ def missing_media(table: SplitTable, cache: FrameCache) -> tuple[str, ...]:
 def prepare_line(recipe: Recipe, cache: CacheConfig | None = None) -> str:
     """The exact command that makes the cache which a recipe needs: that of its data section, or another one."""
     cache = cache or recipe.data.cache
-    words = ["harbench prepare", recipe.data.dataset, f"--split {recipe.data.split}" if recipe.data.split else ""]
-    if cache.stream == "pose":
-        words += ["--stream pose"] + [f"--bodies {cache.bodies}"] * (cache.bodies != "motion")
-    else:
-        words += ["--stream flow"] if cache.stream == "flow" else []
-        words += [f"--short-side {cache.short_side}"]
-        words += ["--encoding raw"] if cache.encoding == "raw" else []
-        words += [f"--quality {cache.quality}"] if cache.encoding == "jpeg" and cache.quality != 90 else []
-    return " ".join(word for word in words if word)
+    split = f" --split {recipe.data.split}" if recipe.data.split else ""
+    return f"harbench prepare {recipe.data.dataset}{split} {cache.options}"
 
 
-def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> Inputs:
-    """Open everything that training and evaluation read.
+def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int, caches: Sequence[str] = ()) -> Inputs:
+    """Open everything that training and evaluation read; `caches` are those of an unfinished run, by folder name.
 
     Raises:
         CacheError: there is no cache that fits, or more than `ok_missing` media of the split are not in it.
     """
     from harbench.datasets.tables import load_spec, load_split
     from harbench.frames.cache import warn_of_cut_ranges
-    from harbench.frames.clips import ClipDataset
+    from harbench.frames.clips import Beside, ClipDataset
     from harbench.prepare.boxes import load_boxes
     from harbench.recipe import CacheConfig
     from harbench.training.checkpoint import Seen
@@ -120,17 +118,20 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
     spec = load_spec(recipe.data.dataset, home)
     official = len(load_split(recipe.data.dataset, recipe.data.split, home).classes)
     table = load_table(recipe, home)
-    cache = _checked_cache(recipe, table, recipe.data.cache, home, ok_missing)
-    poses = (
-        _checked_cache(recipe, table, CacheConfig(stream="pose"), home, ok_missing) if recipe.input.with_pose else None
-    )
+    wanted = [recipe.data.cache, *([CacheConfig(stream="pose")] if recipe.input.with_pose else [])]
+    names = caches or [""] * len(wanted)
+    found = [
+        _checked_cache(recipe, table, config, home, ok_missing, name)
+        for config, name in zip(wanted, names, strict=True)
+    ]
+    cache, poses = found[0], found[1] if recipe.input.with_pose else None
     missing = tuple(media for media in table.media() if media not in cache or not (poses is None or media in poses))
     gone = set(missing)
     warn_of_cut_ranges(table.samples, cache)
     boxes = load_boxes(home, recipe.data.dataset) if recipe.data.boxes else None
 
     def read(rows: Sequence[Sample], config: InputConfig, views: EvalConfig | None) -> ClipDataset:
-        return ClipDataset(rows, cache, config, seed=seed, train=views is None, eval=views, boxes=boxes, poses=poses)
+        return ClipDataset(rows, cache, config, seed=seed, views=views, beside=Beside(poses, boxes))
 
     def clips(rows: Sequence[Sample], views: EvalConfig | None) -> ClipDataset:
         return read(rows, recipe.input, views)
@@ -153,6 +154,7 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
         table=table,
         official_classes=official,
         cache=cache,
+        caches=tuple(each.folder.name for each in found),
         trained_on=trained_on,
         seen=Seen(frozenset(trained_on)),
         train=clips(train_rows, None),
@@ -165,13 +167,21 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int) -> In
     )
 
 
-def _checked_cache(recipe: Recipe, table: SplitTable, config: CacheConfig, home: Path, ok_missing: int) -> FrameCache:
+def caches_of(folder: Path) -> tuple[str, ...]:
+    """The caches that the run in `folder` was begun with; none where that is not known."""
+    path = folder / CACHES
+    return tuple(path.read_text(encoding="utf-8").split()) if path.is_file() else ()
+
+
+def _checked_cache(
+    recipe: Recipe, table: SplitTable, config: CacheConfig, home: Path, ok_missing: int, name: str
+) -> MappedCache:
     """The open cache for `config`; CacheError if there is none, or if it lacks too many media."""
     from harbench.frames.cache import find_cache, open_cache
     from harbench.prepare.manifest import known_failures
 
     line = prepare_line(recipe, config)
-    folder = find_cache(home, table.dataset, config, make=line)
+    folder = find_cache(home, table.dataset, config, make=line, name=name)
     cache = open_cache(folder)
     missing = missing_media(table, cache)
     if len(missing) > ok_missing:
@@ -181,7 +191,7 @@ def _checked_cache(recipe: Recipe, table: SplitTable, config: CacheConfig, home:
         told += [f"  and {len(broken) - 5} more\n"] * (len(broken) > 5)
         raise CacheError(
             f"{len(missing)} of {len(table.media())} media of {table.dataset} {table.split} are not in the cache "
-            f"{config.name}, the first is {missing[0]}.\n{''.join(told)}"
+            f"{folder.name}, the first is {missing[0]}.\n{''.join(told)}"
             f"Prepare them:  {line}\n"
             f"or go on without them:  --ok-missing {len(missing)}  "
             "(test samples among them count as wrong, and the run is partial)"
@@ -236,11 +246,11 @@ def from_runs(recipe: Recipe, runs: Path) -> Recipe:
     return recipe.model_copy(update={"model": recipe.model.model_copy(update={"init_from": str(runs / parent)})})
 
 
-def obstacles(recipe: Recipe, *, home: Path, ok_missing: int = 0) -> list[str]:
+def obstacles(recipe: Recipe, *, home: Path, ok_missing: int = 0, caches: Sequence[str] = ()) -> list[str]:
     """Everything that keeps a run from starting: data and weights, each one message with the way out."""
     found = []
     for attempt in (
-        lambda: open_inputs(recipe, 0, home=home, ok_missing=ok_missing),
+        lambda: open_inputs(recipe, 0, home=home, ok_missing=ok_missing, caches=caches),
         lambda: _check_weights(recipe),
     ):
         try:

@@ -27,7 +27,15 @@ from harbench.runs.inputs import Inputs
 if TYPE_CHECKING:
     from torch import nn
 
+    from harbench.frames.streams import Stream
     from harbench.recipe import ClipConfig, Recipe
+
+
+def stream_of(recipe: Recipe) -> Stream:
+    """What a recipe reads."""
+    from harbench.frames.streams import STREAMS
+
+    return STREAMS[recipe.data.cache.stream]
 
 
 def key_of(inputs: Inputs) -> Comparability:
@@ -38,7 +46,7 @@ def key_of(inputs: Inputs) -> Comparability:
     total = inputs.official_classes
     classes = f"{total} classes" if len(table.classes) == total else f"{len(table.classes)} of {total} classes"
     clip = recipe.input.clip
-    reads_pose = recipe.data.cache.stream == "pose" or recipe.input.with_pose
+    reads_pose = not stream_of(recipe).pictures or recipe.input.with_pose
     pose = reads_pose and any(inputs.spec.pose_shape)  # what is found in the pixels themselves is not given
     given = " and ".join(["boxes"] * recipe.data.boxes + ["poses"] * pose) or "none"
     return Comparability(
@@ -56,27 +64,26 @@ def key_of(inputs: Inputs) -> Comparability:
 def protocol_of(inputs: Inputs) -> ProtocolFacts:
     """How a run's number was made."""
     recipe = inputs.recipe
-    stream = recipe.data.cache.stream
+    pictures = stream_of(recipe).pictures
     return ProtocolFacts(
         modality=_modality(recipe, inputs.spec),
         pretraining=pretraining(recipe.model.init_from or recipe.model.weights),
         frames=str(recipe.input.clip.frames_per_clip),
         time_base=time_base(recipe.input.clip),
-        size="" if stream == "pose" else str(recipe.input.size),
+        size=str(recipe.input.size) if pictures else "",
         views=f"{recipe.eval.clips}x{recipe.eval.crops}",
         averaging=recipe.eval.average,
         selection=recipe.train.selection,
-        decoder=UNKNOWN if stream == "pose" else decoders_of(inputs),
-        cache=recipe.data.cache.name
-        + (", ±20 px in uint8" if stream == "flow" else "")
-        + ("+pose" if recipe.input.with_pose else ""),
+        decoder=decoders_of(inputs) if pictures else UNKNOWN,
+        cache="+".join(inputs.caches) + stream_of(recipe).stored_as,
     )
 
 
 def _modality(recipe: Recipe, spec: DatasetSpec) -> str:
     pose = "pose" if any(spec.pose_shape) else "2D pose (MediaPipe)"
-    stream = {"rgb": "RGB", "flow": "flow", "pose": pose}[recipe.data.cache.stream]
-    return f"{stream}+{pose}" if recipe.input.with_pose else stream
+    stream = stream_of(recipe)
+    modality = stream.modality if stream.pictures else pose
+    return f"{modality}+{pose}" if recipe.input.with_pose else modality
 
 
 def decoders_of(inputs: Inputs) -> str:
@@ -114,13 +121,7 @@ def time_base(clip: ClipConfig) -> str:
 
 def input_shape(recipe: Recipe, spec: DatasetSpec) -> tuple[int, ...]:
     """`[C, T, H, W]` of one view, or `[C, T, V, M]` for poses."""
-    config = recipe.input
-    frames = config.clip.frames_per_clip
-    if recipe.data.cache.stream == "pose":
-        channels, joints = pose_shape(spec)
-        return channels, frames, joints, config.bodies
-    channels = 2 if recipe.data.cache.stream == "flow" else 3
-    return channels, frames, config.size, config.size  # grey is repeated to three channels
+    return stream_of(recipe).shape(recipe.input, pose_shape(spec))
 
 
 def pose_shape(spec: DatasetSpec) -> tuple[int, int]:
@@ -132,11 +133,10 @@ def pose_shape(spec: DatasetSpec) -> tuple[int, int]:
 
 def input_shapes(recipe: Recipe, spec: DatasetSpec) -> tuple[tuple[int, ...], ...]:
     """`input_shape`, and `[C, T, V, M]` of the poses where the recipe puts them beside pictures."""
+    from harbench.frames.streams import STREAMS
+
     shape = input_shape(recipe, spec)
-    if not recipe.input.with_pose:
-        return (shape,)
-    channels, joints = pose_shape(spec)
-    return shape, (channels, recipe.input.clip.frames_per_clip, joints, recipe.input.bodies)
+    return (shape, STREAMS["pose"].shape(recipe.input, pose_shape(spec))) if recipe.input.with_pose else (shape,)
 
 
 def view_gflops(model: nn.Module, recipe: Recipe, spec: DatasetSpec, classes: int) -> float:

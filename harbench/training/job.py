@@ -13,7 +13,8 @@ from torch import nn
 
 from harbench.errors import RunError
 from harbench.evaluation import distributed
-from harbench.frames.clips import Batch, ClipDataset, Key, load_each, training_keys
+from harbench.frames.clips import Batch, ClipDataset, Key, training_keys
+from harbench.frames.loader import load_each
 from harbench.recipe import TrainConfig
 from harbench.training.checkpoint import Stateful
 from harbench.training.mixing import micro_parts, shares

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from harbench.errors import RunError
 from harbench.evaluation import distributed
-from harbench.frames.clips import Batch, model_inputs
+from harbench.frames.clips import Batch
+from harbench.frames.loader import model_inputs
 from harbench.recipe import ScheduleConfig
 from harbench.training.checkpoint import Progress
 from harbench.training.determinism import seed_step

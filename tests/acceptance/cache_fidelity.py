@@ -21,8 +21,9 @@ import numpy.typing as npt
 from harbench import api
 from harbench.evaluation.predict import predict
 from harbench.frames.cache import open_cache
-from harbench.frames.clips import ClipDataset, normalize
+from harbench.frames.clips import ClipDataset
 from harbench.frames.decode import open_video
+from harbench.frames.streams import normalize
 from harbench.paths import cache_folder, media_folder
 from harbench.records import FrameCache, MediaInfo, Predictions
 from harbench.runs.evaluate import OpenRun, open_run
@@ -58,7 +59,7 @@ def scored(opened: OpenRun, cache: FrameCache) -> Predictions:
     """Every held-out sample from this input."""
     inputs, recipe = opened.inputs, opened.recipe
     rows = inputs.table.subset("test") + inputs.table.subset("val")
-    data = ClipDataset(rows, cache, recipe.input, seed=0, train=False, eval=recipe.eval)
+    data = ClipDataset(rows, cache, recipe.input, seed=0, views=recipe.eval)
     return predict(opened.model, data, recipe.eval, device="cpu", normalize=partial(normalize, config=recipe.input))
 
 

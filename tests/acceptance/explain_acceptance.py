@@ -28,7 +28,7 @@ from harbench import api
 from harbench.datasets.tables import load_split
 from harbench.evaluation.metrics import score
 from harbench.evaluation.predict import predict
-from harbench.frames.clips import normalize
+from harbench.frames.streams import normalize
 from harbench.paths import media_folder
 from harbench.runs.evaluate import open_run
 from harbench.runs.store import save_run

@@ -31,7 +31,8 @@ import torch
 import torchvision
 from torch import nn
 
-from harbench.frames.clips import Batch, ClipDataset, Key, normalize
+from harbench.frames.clips import Batch, ClipDataset, Key
+from harbench.frames.streams import normalize
 from harbench.models.build import build_model
 from harbench.recipe import InputConfig, ModelConfig, TrainConfig
 from harbench.records import EpochStats

@@ -155,7 +155,7 @@ def own(folder: Path) -> None:
 
 
 def read_poses(folder: Path) -> None:
-    from harbench.frames.pose import read_pose
+    from harbench.frames.poses import read_pose
 
     own(folder)
     for path in folder.rglob("*.npy"):

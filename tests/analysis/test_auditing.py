@@ -14,6 +14,7 @@ import pytest
 from harbench.analysis.audit_split import audit
 from harbench.frames import duplicates
 from harbench.frames.cache import MappedCache, build_cache
+from harbench.frames.fill import Decoding
 from harbench.recipe import CacheConfig
 
 
@@ -21,7 +22,7 @@ def test_duplicates_are_looked_for_in_the_largest_cache(tmp_path: Path, monkeypa
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((300, 300, 3), np.uint8))
     for side in (64, 128, 256):
         config = CacheConfig(short_side=side)
-        build_cache({"a.avi": tmp_path / "a.png"}, tmp_path / "weizmann/cache" / config.name, config, workers=1)
+        build_cache({"a.avi": tmp_path / "a.png"}, tmp_path / "weizmann/cache" / config.name, config, Decoding(1))
     (tmp_path / "train.txt").write_text("bend/daria_bend.avi\n")
     (tmp_path / "test.txt").write_text("bend/denis_bend.avi\n")
     seen: list[str] = []
@@ -56,7 +57,7 @@ def test_the_command_line_finds_a_copy_and_exits_0(tmp_path: Path) -> None:
         quality = 60 if name == "walk/denis_walk.avi" else 95  # another file, the same sight
         cv2.imwrite(str(files[name]), picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
     config = CacheConfig(short_side=64)
-    build_cache(files, tmp_path / "home/weizmann/cache" / config.name, config, workers=1)
+    build_cache(files, tmp_path / "home/weizmann/cache" / config.name, config, Decoding(1))
     done = subprocess.run([*words, "--check", "--json"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (found,) = json.loads(done.stdout)["duplicates"].values()

@@ -15,7 +15,7 @@ from harbench import api
 from harbench.analysis.explain import Explanation, _blue_first, _in_bytes, explanation_text
 from harbench.cli import app
 from harbench.datasets.tables import load_split
-from harbench.frames.clips import MEAN_STD, normalize
+from harbench.frames.streams import MEAN_STD, normalize
 from harbench.recipe import InputConfig
 
 TABLE = load_split("hmdb51", "split1")

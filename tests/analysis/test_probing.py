@@ -16,7 +16,7 @@ from harbench.analysis.ablate import Altered, Probe, _alterations, probe_text
 from harbench.errors import RunError
 from harbench.frames.clips import ClipDataset
 from harbench.prepare.boxes import save_boxes
-from harbench.recipe import DataConfig, InputConfig
+from harbench.recipe import DataConfig, EvalConfig, InputConfig
 from harbench.records import MediaInfo, Sample
 
 JOINTS = 'pose_suffix=".joints.npy", pose_shape=(2, 3), '
@@ -65,7 +65,7 @@ def stills(home: Path, **config: object) -> Any:
     """An opened run on stills with person boxes, as far as its alterations need one."""
     rows = [Sample("a/s", 0, "", "test", "a.jpg"), Sample("a/t", 0, "", "test", "b.jpg")]
     input = InputConfig.model_validate({"clip": {"uniform": {"n": 1}}, "size": 8, "resize": 8})
-    data = ClipDataset(rows, White(), input, seed=0, train=False)
+    data = ClipDataset(rows, White(), input, seed=0, views=EvalConfig())
     recipe = SimpleNamespace(data=DataConfig(dataset="mine", **config), input=input)
     table = SimpleNamespace(unit="image", dataset="mine", split="official")
     spec = SimpleNamespace(boxes=True, pose_suffix="")

@@ -38,7 +38,7 @@ def numbers(data: ClipDataset, view: int = 1) -> list[int]:
 def test_orders_change_the_order_and_nothing_else() -> None:
     config = InputConfig.model_validate({"clip": {"dense": {"num_frames": 8, "stride": 2}}, "size": 8, "resize": 8})
     row = Sample("a/s", 0, "g", "test", "a/s.avi")
-    data = ClipDataset([row], NumberedFrames(), config, seed=0, train=False, eval=EvalConfig(clips=3))
+    data = ClipDataset([row], NumberedFrames(), config, seed=0, views=EvalConfig(clips=3))
     plain = numbers(data)
     found = {name: numbers(data.reordered(order)) for name, order in ORDERS.items()}
     assert found["reversed"] == plain[::-1]
@@ -64,8 +64,8 @@ def test_person_and_background_are_painted_over_and_nothing_else() -> None:
     assert np.array_equal(without[True].read("b", at), plain), "nobody is known there: all is background"
     assert (without[False].read("b", at) == 127).all()
     config = InputConfig.model_validate({"clip": {"dense": {"num_frames": 4, "stride": 2}}, "size": 8, "resize": 8})
-    data = ClipDataset([Sample("a/s", 0, "g", "test", "a")], cache, config, seed=0, train=False, eval=EvalConfig())
-    clip = data.out_of(without[True])[(0, 0, 0, 0)].frames.numpy()
+    data = ClipDataset([Sample("a/s", 0, "g", "test", "a")], cache, config, seed=0, views=EvalConfig())
+    clip = data.with_cache(without[True])[(0, 0, 0, 0)].frames.numpy()
     assert np.array_equal(clip[0] == 127, np.broadcast_to(inside, (4, 8, 8)))
     assert not (data[(0, 0, 0, 0)].frames.numpy() == 127).any()
 

@@ -71,7 +71,7 @@ def dataset(
     number: int = 5, broken: tuple[str, ...] = (), views: EvalConfig = VIEWS, train: bool = False
 ) -> ClipDataset:
     rows = [Sample(f"s/{n}", n % 5, "", "test", str(n)) for n in range(number)]
-    return ClipDataset(rows, NoiseCache(broken), INPUT, seed=0, train=train, eval=views)
+    return ClipDataset(rows, NoiseCache(broken), INPUT, seed=0, views=None if train else views)
 
 
 def scale(frames: torch.Tensor) -> torch.Tensor:

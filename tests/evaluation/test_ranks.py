@@ -40,7 +40,7 @@ class Noise:
 def clips(count: int, views: EvalConfig | None) -> ClipDataset:
     rows = [Sample(f"s/{i}", i % 3, "", "train", str(i)) for i in range(count)]
     config = InputConfig.model_validate({"clip": {"dense": {"num_frames": 4, "stride": 1}}, "size": 8, "resize": 8})
-    return ClipDataset(rows, Noise(), config, seed=0, train=views is None, eval=views)
+    return ClipDataset(rows, Noise(), config, seed=0, views=views)
 
 
 def scale(frames: torch.Tensor) -> torch.Tensor:

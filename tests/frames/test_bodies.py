@@ -10,8 +10,7 @@ import pytest
 
 from harbench.datasets.skeleton_files import JOINTS, Body, Frames, write_skeleton
 from harbench.errors import MediaError
-from harbench.frames.bodies import CHOICES, by_energy, by_motion, denoised
-from harbench.frames.pose import read_pose
+from harbench.frames.poses import by_motion, denoised, read_pose
 from harbench.frames.positions import Positions, positions_of
 
 TALL, WIDE = (0.3, 1.7, 0.3), (1.6, 0.4, 0.5)
@@ -45,20 +44,6 @@ def test_motion_follows_ids_and_keeps_everybody() -> None:
     np.testing.assert_array_equal(pose[5:, 0], fast.astype(np.float32))
     np.testing.assert_array_equal(pose[:, 1], slow.astype(np.float32))
     assert not pose[:5, 0].any()
-
-
-def test_energy_ranks_the_first_four_slots() -> None:
-    """Slots, not ids: from frame 10 on the second person stands in the first slot."""
-    people = [person(20, seed, stride) for seed, stride in enumerate((0.1, 0.0, 0.3, 0.2))]
-    ignored = person(20, 9, 2.0)
-    pose = by_energy(scene(20, *((number, 0, joints) for number, joints in enumerate([*people, ignored]))))
-    assert pose.shape == (20, 2, 25, 3)
-    energies = [sum(joints[..., axis].std() for axis in range(3)) for joints in people]
-    for place, number in enumerate(sorted(range(4), key=lambda number: -energies[number])[:2]):
-        np.testing.assert_array_equal(pose[:, place], people[number].astype(np.float32))
-    swapped = by_energy(scene(20, (1, 0, people[0][:10]), (2, 10, people[2][10:])))
-    np.testing.assert_array_equal(swapped[10:, 0], people[2][10:].astype(np.float32))
-    assert not swapped[:, 1].any()
 
 
 def test_a_table_and_a_glimpse_are_no_persons() -> None:
@@ -112,13 +97,13 @@ def test_a_file_is_read_with_the_choice_asked_for(tmp_path: Path) -> None:
     frames = bodies(30, (1, 0, person(30, 1, 0.5, WIDE)), (2, 0, person(30, 0)))
     path = tmp_path / "S001C001P001R001A001.skeleton"
     write_skeleton(path, frames)
-    assert {name: read_pose(path, name).shape for name in CHOICES} == {
-        "motion": (30, 2, 25, 3), "energy": (30, 2, 25, 3), "denoised": (30, 1, 25, 3)
+    assert {name: read_pose(path, name).shape for name in ("motion", "denoised")} == {
+        "motion": (30, 2, 25, 3), "denoised": (30, 1, 25, 3)
     }  # fmt: skip
     np.save(tmp_path / "a.npy", np.ones((3, 25, 3), np.float32))
-    with pytest.raises(MediaError, match=r"--bodies energy needs the \.skeleton file"):
-        read_pose(tmp_path / "a.npy", "energy")
+    with pytest.raises(MediaError, match=r"--bodies denoised needs the \.skeleton file"):
+        read_pose(tmp_path / "a.npy", "denoised")
     write_skeleton(path, [[], []])
-    for name in CHOICES:
+    for name in ("motion", "denoised"):
         with pytest.raises(MediaError, match="none of its 2 frames has a body"):
             read_pose(path, name)

@@ -23,6 +23,7 @@ from toys import write_video
 from harbench.errors import CacheError
 from harbench.frames.blocks import index_path, read_entries, tar_path
 from harbench.frames.cache import build_cache, find_cache, open_cache
+from harbench.frames.fill import Decoding
 from harbench.recipe import CacheConfig
 
 SMALL = CacheConfig(short_side=32)
@@ -52,7 +53,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def test_frames_come_back_in_order_and_colour(tmp_path: Path) -> None:
     media = videos(tmp_path, 3)
-    report = build_cache(media, tmp_path / "cache", SMALL, workers=1)
+    report = build_cache(media, tmp_path / "cache", SMALL, Decoding(1))
     assert (report.done, report.reused, report.failed) == (tuple(media), (), {})
     cache = open_cache(tmp_path / "cache")
     info = cache.info("c/v001.avi")
@@ -90,11 +91,12 @@ BUILDER = """
 import sys
 from pathlib import Path
 from harbench.frames.cache import build_cache
+from harbench.frames.fill import Decoding
 from harbench.recipe import CacheConfig
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     media = {f"c/{p.name}": p for p in sorted(folder.glob("*.avi"))}
-    build_cache(media, folder / sys.argv[2], CacheConfig(short_side=32), workers=2)
+    build_cache(media, folder / sys.argv[2], CacheConfig(short_side=32), Decoding(2))
 """
 
 
@@ -133,7 +135,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     for number in range(4):
         cv2.imwrite(str(folder / f"{number}.png"), np.full((40, 50, 3), 20 * number, np.uint8))
-    build_cache({f"c/{n}.png": folder / f"{n}.png" for n in range(4)}, folder / "cache", SMALL, workers=1)
+    build_cache({f"c/{n}.png": folder / f"{n}.png" for n in range(4)}, folder / "cache", SMALL, Decoding(1))
     return folder
 
 
@@ -150,7 +152,7 @@ def test_a_cut_file_loses_only_what_was_cut(
     os.truncate(path, int(path.stat().st_size * share))
     kept = [name for name in media if name in read_entries(folder / "cache", 0)]
     assert kept == list(media)[: len(kept)]
-    report = build_cache(media, folder / "cache", SMALL, workers=1)
+    report = build_cache(media, folder / "cache", SMALL, Decoding(1))
     assert (list(report.reused), len(report.done)) == (kept, 4 - len(kept))
     assert content(folder / "cache") == whole
 
@@ -172,20 +174,20 @@ def test_bad_media_are_reported_and_stop_nothing(tmp_path: Path) -> None:
 
 def test_a_changed_file_is_decoded_again(tmp_path: Path) -> None:
     media = videos(tmp_path, 1)
-    build_cache(media, tmp_path / "cache", SMALL, workers=1)
+    build_cache(media, tmp_path / "cache", SMALL, Decoding(1))
     write_video(media["c/v000.avi"], np.zeros((3, 48, 64, 3), np.uint8))
-    assert build_cache(media, tmp_path / "cache", SMALL, workers=1).done == ("c/v000.avi",)
+    assert build_cache(media, tmp_path / "cache", SMALL, Decoding(1)).done == ("c/v000.avi",)
     assert open_cache(tmp_path / "cache").info("c/v000.avi").frames == 3
 
 
 def test_poses_and_raw_frames(tmp_path: Path) -> None:
     pose = np.random.default_rng(0).normal(size=(9, 15, 2)).astype(np.float32)
     np.save(tmp_path / "a.npy", pose)
-    build_cache({"c/a.npy": tmp_path / "a.npy"}, tmp_path / "pose", CacheConfig(stream="pose"), workers=1)
+    build_cache({"c/a.npy": tmp_path / "a.npy"}, tmp_path / "pose", CacheConfig(stream="pose"), Decoding(1))
     cache = open_cache(tmp_path / "pose")
     np.testing.assert_array_equal(cache.read("c/a.npy", np.array([8, 2]))[:, 0], pose[[8, 2]])
     media = videos(tmp_path, 1)
-    build_cache(media, tmp_path / "raw", CacheConfig(short_side="native", encoding="raw"), workers=1)
+    build_cache(media, tmp_path / "raw", CacheConfig(short_side="native", encoding="raw"), Decoding(1))
     raw = open_cache(tmp_path / "raw").read("c/v000.avi", np.arange(6))
     reader = cv2.VideoCapture(str(media["c/v000.avi"]))
     for frame in raw:
@@ -194,7 +196,8 @@ def test_poses_and_raw_frames(tmp_path: Path) -> None:
 
 def test_an_equal_or_larger_cache_serves(tmp_path: Path) -> None:
     folder = tmp_path / "toy/cache"
-    for name in ("rgb-jpeg90-128", "rgb-jpeg90-256", "rgb-jpeg80-native", "pose"):
+    names = ("rgb-jpeg90-128", "rgb-jpeg90-256", "rgb-jpeg80-native", "rgb-raw-64", "flow-dis-raw-64", "pose", "notes")
+    for name in names:
         (folder / name).mkdir(parents=True)
         (folder / name / "frames-0.idx").write_text("")
 
@@ -206,5 +209,10 @@ def test_an_equal_or_larger_cache_serves(tmp_path: Path) -> None:
     assert found(short_side=200) == "rgb-jpeg90-256"
     assert found(short_side=300, quality=75) == "rgb-jpeg80-native"
     assert found(stream="pose") == "pose"
+    assert found(short_side=64, encoding="raw") == found(short_side=48) == "rgb-raw-64"
+    assert found(stream="flow", short_side=64) == "flow-dis-raw-64"
+    for asked in ({"short_side": 128, "encoding": "raw"}, {"stream": "flow", "short_side": 32}):
+        with pytest.raises(CacheError, match="harbench prepare toy"):
+            found(**asked)
     with pytest.raises(CacheError, match="harbench prepare toy"):
         found(short_side=300)

@@ -18,16 +18,9 @@ import torch
 from torchvision.transforms import functional as reference
 
 from harbench.errors import MediaError, RecipeError
-from harbench.frames.clips import (
-    Batch,
-    ClipDataset,
-    Key,
-    evaluation_keys,
-    generator,
-    load_each,
-    normalize,
-    training_keys,
-)
+from harbench.frames.clips import Batch, Beside, ClipDataset, Key, evaluation_keys, generator, training_keys
+from harbench.frames.loader import load_each
+from harbench.frames.streams import normalize
 from harbench.recipe import EvalConfig, InputConfig
 from harbench.records import MediaInfo, Sample
 
@@ -72,7 +65,7 @@ def config(clip: Any = None, **options: Any) -> InputConfig:
 def dataset(number: int = 7, *, train: bool = True, broken: tuple[int, ...] = (), **options: Any) -> ClipDataset:
     cache = MemoryCache({f"a/s{n}.avi": None if n in broken else video(n) for n in range(number)})
     views = None if train else EvalConfig(clips=3, crops=3)
-    return ClipDataset(samples(number), cache, config(), seed=5, train=train, eval=views, **options)
+    return ClipDataset(samples(number), cache, config(), seed=5, views=views, **options)
 
 
 def as_bytes(batches: Iterator[Batch]) -> list[tuple[Any, ...]]:
@@ -108,11 +101,11 @@ def test_a_clip_is_channels_first_and_depends_on_its_key_alone() -> None:
     assert (clip.frames.shape, clip.frames.dtype) == ((3, 4, 8, 8), torch.uint8)
     assert clip.frames.is_contiguous()
     elsewhere = ClipDataset(
-        [data_row for data_row in samples(7) if data_row.sample_id == "a/s4"], data._cache, config(), seed=5, train=True
+        [data_row for data_row in samples(7) if data_row.sample_id == "a/s4"], data._cache, config(), seed=5, views=None
     )
     assert torch.equal(elsewhere[1, 99, 0, 0].frames, clip.frames), "neither position, row nor neighbours matter"
     assert not torch.equal(data[2, 0, 4, 0].frames, clip.frames), "another epoch"
-    other_seed = ClipDataset(samples(7), data._cache, config(), seed=6, train=True)
+    other_seed = ClipDataset(samples(7), data._cache, config(), seed=6, views=None)
     assert not torch.equal(other_seed[1, 0, 4, 0].frames, clip.frames)
 
 
@@ -135,7 +128,7 @@ def test_a_sub_range_is_cut_to_the_frames_that_there_are() -> None:
     cache = MemoryCache({"a.avi": video(0)})
     rows = [Sample(f"a#{n}", 0, "", "test", "a.avi", *ends) for n, ends in enumerate([(4, 8), (16, 40), (20, 24)])]
     plain = config({"dense": {"num_frames": 4, "stride": 1}}, resize=[16, 24], size=16)
-    data = ClipDataset(rows, cache, plain, seed=0, train=False)
+    data = ClipDataset(rows, cache, plain, seed=0, views=EvalConfig())
     first = data[0, 0, 0, 0].frames.numpy()
     np.testing.assert_array_equal(first.transpose(1, 2, 3, 0), video(0)[4:8, :, 4:20])
     np.testing.assert_array_equal(data[0, 1, 1, 0].frames.numpy().transpose(1, 2, 3, 0), video(0)[16:20, :, 4:20])
@@ -148,7 +141,7 @@ def test_a_sub_range_is_cut_to_the_frames_that_there_are() -> None:
 def test_a_short_video_is_looped() -> None:
     cache = MemoryCache({"a/s0.avi": video(0, frames=3)})
     looped = config({"dense": {"num_frames": 7, "stride": 2}}, resize=[16, 24], size=16)
-    frames = ClipDataset(samples(1), cache, looped, seed=0, train=False)[0, 0, 0, 0].frames
+    frames = ClipDataset(samples(1), cache, looped, seed=0, views=EvalConfig())[0, 0, 0, 0].frames
     np.testing.assert_array_equal(frames.numpy().transpose(1, 2, 3, 0), video(0, 3)[[0, 2, 1, 0, 2, 1, 0], :, 4:20])
 
 
@@ -156,7 +149,7 @@ def test_stills_are_cropped_to_the_person() -> None:
     cache = MemoryCache({f"a/s{n}.avi": video(n, frames=1, height=40, width=40) for n in range(2)}, fps=0.0)
     still = config({"uniform": {}}, resize=[8, 8])
     boxes = {"a/s0.avi": (0.5, 0.25, 0.7, 0.45)}
-    data = ClipDataset(samples(2), cache, still, seed=0, train=False, boxes=boxes)
+    data = ClipDataset(samples(2), cache, still, seed=0, views=EvalConfig(), beside=Beside(boxes=boxes))
     np.testing.assert_array_equal(data[0, 0, 0, 0].frames[:, 0].permute(1, 2, 0), video(0, 1, 40, 40)[0, 10:18, 20:28])
     with pytest.raises(MediaError, match=r"sample a/s1 cannot be read: a/s1.avi: no person box is known"):
         data[0, 1, 1, 0]
@@ -165,13 +158,13 @@ def test_stills_are_cropped_to_the_person() -> None:
 def test_poses() -> None:
     joints = np.random.default_rng(0).normal(size=(30, 1, 25, 3)).astype(np.float32)
     cache = MemoryCache({f"a/s{n}.avi": joints for n in range(2)})
-    for train in (True, False):
-        clip = ClipDataset(samples(2), cache, config(bodies=2), seed=0, train=train)[0, 0, 1, 0].frames
+    for views in (None, EvalConfig()):
+        clip = ClipDataset(samples(2), cache, config(bodies=2), seed=0, views=views)[0, 0, 1, 0].frames
         assert (clip.shape, clip.dtype) == ((3, 4, 25, 2), torch.float32)
         assert normalize(clip[None], config()) is not None
     unknown = MemoryCache({"a/s1.avi": joints[:, :, :20]})
     with pytest.raises(RecipeError, match="of 20 joints"):
-        ClipDataset(samples(2), unknown, config(), seed=0, train=True)
+        ClipDataset(samples(2), unknown, config(), seed=0, views=None)
 
 
 def walk(frames: int) -> npt.NDArray[np.float32]:
@@ -184,9 +177,7 @@ def walk(frames: int) -> npt.NDArray[np.float32]:
 def walked(frames: int, clip: Any, view: int = 0, order: Any = None, **options: Any) -> npt.NDArray[np.float32]:
     """An evaluation view, `[C, T, V, M]`."""
     cache = MemoryCache({"a/s0.avi": walk(frames)})
-    data = ClipDataset(
-        samples(1), cache, config(clip, **options), seed=0, train=False, eval=EvalConfig(clips=3, crops=1)
-    )
+    data = ClipDataset(samples(1), cache, config(clip, **options), seed=0, views=EvalConfig(clips=3, crops=1))
     return (data if order is None else data.reordered(order))[0, 0, 0, view].frames.numpy()
 
 
@@ -323,7 +314,7 @@ def test_fifty_thousand_rows_take_a_few_megabytes_and_no_objects() -> None:
     """What a worker of a DataLoader touches is copied for it page by page: counting references touches every object."""
     tracemalloc.start()  # before the rows, so that those which are kept are seen
     rows = [Sample(f"{n:09}/a_rather_long_sample_name", 0, "g", "train", f"{n:09}/m.avi") for n in range(50_000)]
-    data = ClipDataset(rows, MemoryCache({}), config(), seed=0, train=True)
+    data = ClipDataset(rows, MemoryCache({}), config(), seed=0, views=None)
     del rows
     gc.collect()
     held, _ = tracemalloc.get_traced_memory()

@@ -13,7 +13,8 @@ import torch
 from pydantic import ValidationError
 
 from harbench.errors import MediaError, RecipeError
-from harbench.frames.clips import ClipDataset, evaluation_keys, load_each, model_inputs, training_keys
+from harbench.frames.clips import Beside, ClipDataset, evaluation_keys, training_keys
+from harbench.frames.loader import load_each, model_inputs
 from harbench.models.poseimage import POSTURES, posture
 from harbench.recipe import EvalConfig, InputConfig
 from harbench.records import MediaInfo, Sample
@@ -80,7 +81,7 @@ def knee_side(frames: npt.NDArray[Any]) -> int:
 
 def test_a_flip_turns_both_and_a_posture_stays() -> None:
     pictures, poses = stored()
-    data = ClipDataset(rows(), pictures, config(augment={"flip": 0.5}), seed=1, train=True, poses=poses)
+    data = ClipDataset(rows(), pictures, config(augment={"flip": 0.5}), seed=1, views=None, beside=Beside(poses))
     seen = set()
     for epoch in range(20):
         clip = data[(epoch, 0, 0, 0)]
@@ -96,8 +97,8 @@ def test_a_flip_turns_both_and_a_posture_stays() -> None:
 
 def test_joints_are_those_of_the_frames_and_change_no_pixel() -> None:
     pictures, poses = stored()
-    alone = ClipDataset(rows(), pictures, config(with_pose=False), seed=1, train=True)
-    both = ClipDataset(rows(), pictures, config(), seed=1, train=True, poses=poses)
+    alone = ClipDataset(rows(), pictures, config(with_pose=False), seed=1, views=None)
+    both = ClipDataset(rows(), pictures, config(), seed=1, views=None, beside=Beside(poses))
     for key in [(0, 0, 0, 0), (3, 1, 2, 0)]:
         assert torch.equal(alone[key].frames, both[key].frames)
         joints = both[key].poses
@@ -110,7 +111,7 @@ def test_joints_are_those_of_the_frames_and_change_no_pixel() -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_carry_poses_in_the_order_of_their_keys(workers: int) -> None:
     pictures, poses = stored()
-    data = ClipDataset(rows(), pictures, config(), seed=1, train=True, poses=poses)
+    data = ClipDataset(rows(), pictures, config(), seed=1, views=None, beside=Beside(poses))
     keys = [tuple(map(int, key)) for key in training_keys(3, 0, 1)]
     (batch,) = load_each(data, [keys], workers)
     assert batch.poses is not None
@@ -126,7 +127,7 @@ def test_nobody_found_is_a_failure_that_counts_and_a_gap_is_none() -> None:
     gap[: FRAMES - 1] = 0
     poses = Stored({"m0": nobody, "m1": gap, "m2": poses.media["m2"]})
     views = EvalConfig(clips=2)
-    data = ClipDataset(rows(), pictures, config(), seed=1, train=False, eval=views, poses=poses)
+    data = ClipDataset(rows(), pictures, config(), seed=1, views=views, beside=Beside(poses))
     keys = [tuple(map(int, key)) for key in evaluation_keys(3, 2)]
     (batch,) = load_each(data, [keys])
     assert dict(batch.failed) == {0: "m0: no pose found"}
@@ -134,10 +135,10 @@ def test_nobody_found_is_a_failure_that_counts_and_a_gap_is_none() -> None:
     assert batch.poses is not None and not batch.poses[0].any() and batch.poses[2].any()
     with pytest.raises(MediaError, match="sample s0 cannot be read: m0: no pose found"):
         data[(0, 0, 0, 0)]
-    train = ClipDataset(rows(), pictures, config(), seed=1, train=True, poses=poses)
+    train = ClipDataset(rows(), pictures, config(), seed=1, views=None, beside=Beside(poses))
     absent = train[(0, 0, 0, 0)].poses  # training sees it as a picture of nobody
     assert absent is not None and not absent.any()
-    alone = ClipDataset(rows(), poses, config(with_pose=False), seed=1, train=False, eval=views)
+    alone = ClipDataset(rows(), poses, config(with_pose=False), seed=1, views=views)
     (batch,) = load_each(alone, [keys])
     assert dict(batch.failed) == {0: "m0: no pose found"}
 
@@ -145,11 +146,11 @@ def test_nobody_found_is_a_failure_that_counts_and_a_gap_is_none() -> None:
 def test_the_shorter_of_both_ends_a_sample() -> None:
     pictures, poses = stored(1)
     short = Stored({"m0": poses.media["m0"][:7]})
-    data = ClipDataset(rows(1), pictures, config(), seed=1, train=False, poses=short)
+    data = ClipDataset(rows(1), pictures, config(), seed=1, views=EvalConfig(), beside=Beside(short))
     assert data[(0, 0, 0, 0)].frames.shape[1] == 4
     late = [Sample("s0", 0, "", "test", "m0", 8, 12)]
     with pytest.raises(MediaError, match="only 7 frames"):
-        ClipDataset(late, pictures, config(), seed=1, train=False, poses=short)[(0, 0, 0, 0)]
+        ClipDataset(late, pictures, config(), seed=1, views=EvalConfig(), beside=Beside(short))[(0, 0, 0, 0)]
 
 
 def test_what_joints_beside_pictures_cannot_do() -> None:
@@ -159,4 +160,4 @@ def test_what_joints_beside_pictures_cannot_do() -> None:
     pictures, _ = stored(1)
     odd = Stored({"m0": np.ones((FRAMES, 1, 19, 3), np.float32)})
     with pytest.raises(RecipeError, match="left and right is not known"):
-        ClipDataset(rows(1), pictures, config(), seed=1, train=True, poses=odd)
+        ClipDataset(rows(1), pictures, config(), seed=1, views=None, beside=Beside(odd))

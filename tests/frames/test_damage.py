@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from harbench.frames.blocks import index_path, tar_path
 from harbench.frames.cache import build_cache
 from harbench.frames.damage import mend_block
-from harbench.frames.fill import Job, fill_block
+from harbench.frames.fill import Decoding, Job, fill_block
 from harbench.recipe import CacheConfig
 
 SMALL = CacheConfig(short_side=32)
@@ -30,7 +30,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in NAMES:
         (folder / name).parent.mkdir(exist_ok=True)
         cv2.imwrite(str(folder / name), noise.integers(0, 255, (40, 50, 3), np.uint8))
-    build_cache(pictures(folder), folder / "cache", SMALL, workers=1)
+    build_cache(pictures(folder), folder / "cache", SMALL, Decoding(1))
     return folder
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from harbench.errors import MediaError
-from harbench.frames.decode import decoder_for, frame_rate, open_video
-from harbench.frames.fill import shrink
+from harbench.frames.decode import frame_rate, open_video
+from harbench.frames.decoders import decoder_for
+from harbench.frames.flow import shrink
 
 
 def decoded(path: Path) -> tuple[list[np.ndarray], float, list[str]]:

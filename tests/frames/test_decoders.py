@@ -16,6 +16,7 @@ from harbench.errors import MediaError
 from harbench.frames.cache import build_cache
 from harbench.frames.decode import DecodedMedia, open_video
 from harbench.frames.decoders import VIDEO_DECODERS, choose_decoder, installed
+from harbench.frames.fill import Decoding
 from harbench.recipe import CacheConfig
 
 OTHERS = [name for name in VIDEO_DECODERS if name != "av" and installed(name)]
@@ -73,10 +74,8 @@ def test_a_decoder_that_hangs_dies_or_raises_costs_one_media(tmp_path: Path) -> 
     for name in names:
         write_video(tmp_path / f"{name}.avi", np.zeros((3, 48, 64, 3), np.uint8))
     media = {f"{name}.avi": tmp_path / f"{name}.avi" for name in names}
-    report = build_cache(
-        media, tmp_path / "cache", CacheConfig(short_side=32), workers=1, decoder=odd_decoder, patience=2
-    )
+    report = build_cache(media, tmp_path / "cache", CacheConfig(short_side=32), Decoding(1, odd_decoder, timeout=2))
     assert sorted(report.done) == ["a.avi", "b.avi", "c.avi"]
     assert report.failed["raises.avi"].startswith("the decoder raised UnicodeDecodeError: 'utf-8' codec can't")
     assert report.failed["exits.avi"] == "the decoder ended its process with exit code 7"
-    assert "after 2 s" in report.failed["hangs.avi"] and "SIGABRT" in report.failed["dies.avi"]
+    assert "in 2 s" in report.failed["hangs.avi"] and "SIGABRT" in report.failed["dies.avi"]

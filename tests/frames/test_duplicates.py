@@ -10,6 +10,7 @@ from toys import write_video
 
 from harbench.frames.cache import build_cache, open_cache
 from harbench.frames.duplicates import FRAMES, find_duplicates, video_distances
+from harbench.frames.fill import Decoding
 from harbench.recipe import CacheConfig
 
 
@@ -43,7 +44,7 @@ def test_planted_copies_are_found_and_others_are_not(tmp_path: Path) -> None:
         media[name] = tmp_path / name
     write_video(tmp_path / "black.avi", np.zeros((8, 96, 128, 3), np.uint8))
     media["black.avi"] = tmp_path / "black.avi"
-    build_cache(media, tmp_path / "cache", CacheConfig(short_side=64), workers=1)
+    build_cache(media, tmp_path / "cache", CacheConfig(short_side=64), Decoding(1))
     train = tuple(name for name in media if name.startswith("train"))
     test = tuple(name for name in media if name not in train)
     found = find_duplicates(

@@ -16,7 +16,7 @@ from harbench.frames.blocks import tar_path
 from harbench.frames.cache import open_cache
 from harbench.frames.damage import mend_block
 from harbench.frames.decode import DecodedMedia, Decoder, Frame
-from harbench.frames.fill import Job, fill_block
+from harbench.frames.fill import Decoding, Job, fill_block
 from harbench.recipe import CacheConfig
 
 FRAMES = 30
@@ -48,7 +48,7 @@ def drawn(alive: list[int], fails: bool = False) -> Decoder:
 def test_memory_does_not_grow_with_the_frames(encoding: Literal["raw", "jpeg"], tmp_path: Path) -> None:
     alive: list[int] = []
     config = CacheConfig(encoding=encoding, short_side="native")
-    job = Job(tmp_path, 0, (("long.avi", tmp_path / "long.avi"),), config, drawn(alive))
+    job = Job(tmp_path, 0, (("long.avi", tmp_path / "long.avi"),), config, Decoding(decoder=drawn(alive)))
     assert [event.what for event in fill_block(job)] == ["begun", "done", "finished"]
     assert len(alive) == FRAMES and max(alive) <= 3
     cache = open_cache(tmp_path)
@@ -64,7 +64,9 @@ def test_a_media_that_fails_at_its_end_leaves_nothing(tmp_path: Path) -> None:
     config = CacheConfig(short_side=64)
     for name, fails in (("a.avi", False), ("b.avi", True)):
         before = tar_path(tmp_path, 0).read_bytes() if fails else b""
-        events = list(fill_block(Job(tmp_path, 0, ((name, tmp_path / name),), config, drawn([], fails))))
+        events = list(
+            fill_block(Job(tmp_path, 0, ((name, tmp_path / name),), config, Decoding(decoder=drawn([], fails))))
+        )
         assert events[1].what == ("failed" if fails else "done")
     assert events[1].reason == "damaged at the end"
     assert tar_path(tmp_path, 0).read_bytes() == before

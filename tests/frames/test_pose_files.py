@@ -9,7 +9,7 @@ import pytest
 from scipy.io import savemat
 
 from harbench.errors import MediaError
-from harbench.frames.pose import read_pose
+from harbench.frames.poses import read_pose
 
 
 @pytest.mark.parametrize("compressed", [False, True])

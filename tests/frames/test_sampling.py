@@ -11,14 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harbench.errors import MediaError
-from harbench.frames.sampling import clip_indices
+from harbench.frames.sampling import FrameRange, clip_indices
 from harbench.recipe import ClipConfig
 
 
 def indices(num_frames: int, num_clips: int = 1, *, train: bool = False, fps: float = 25.0, seed: int = 0, **clip: Any):
-    rng = np.random.default_rng(seed)
-    config = ClipConfig.model_validate(clip)
-    return clip_indices(num_frames, fps, config, num_clips=num_clips, train=train, rng=rng).tolist()
+    rng = np.random.default_rng(seed) if train else None
+    return clip_indices(FrameRange(num_frames, fps), ClipConfig.model_validate(clip), num_clips, rng).tolist()
 
 
 def test_a_single_dense_clip_is_the_centre_one() -> None:
@@ -37,9 +36,8 @@ def test_fps_takes_the_frame_on_display_at_the_time_stamp() -> None:
     assert indices(3, fps=10.0, dense={"num_frames": 5, "fps": 20}) == [[0, 0, 1, 1, 2]]
 
 
-@pytest.mark.parametrize(("short", "expected"), [("loop", [0, 2, 4, 1, 3, 0]), ("repeat_last", [0, 2, 4, 4, 4, 4])])
-def test_a_range_too_short_for_a_dense_clip(short: str, expected: list[int]) -> None:
-    assert indices(5, dense={"num_frames": 6, "stride": 2}, short=short) == [expected]
+def test_a_range_too_short_for_a_dense_clip() -> None:
+    assert indices(5, dense={"num_frames": 6, "stride": 2}) == [[0, 2, 4, 1, 3, 0]]
     with pytest.raises(MediaError, match="5 frames are too few for a clip of 11"):
         indices(5, dense={"num_frames": 6, "stride": 2}, short="error")
 
@@ -48,7 +46,6 @@ def test_segments_take_the_middle_of_each_part() -> None:
     assert indices(12, segments={"n": 3}) == [[2, 6, 10]]
     assert indices(12, 2, segments={"n": 3}) == [[1, 5, 9], [3, 7, 11]]
     assert indices(2, segments={"n": 4}) == [[0, 0, 1, 1]]
-    assert indices(12, segments={"n": 3, "jitter": False}, train=True) == [[2, 6, 10]]
 
 
 def test_segments_jitter_within_their_part() -> None:
@@ -60,7 +57,6 @@ def test_distinct_segments_take_a_short_range_frame_by_frame() -> None:
     short = {"segments": {"n": 7, "distinct": True}}
     assert indices(3, **short) == [[0, 1, 2, 0, 1, 2, 0]]
     assert indices(4, 2, **short) == [[0, 1, 2, 3, 0, 1, 2], [2, 3, 0, 1, 2, 3, 0]]
-    assert indices(3, **short, short="repeat_last") == [[0, 1, 2, 2, 2, 2, 2]]
     with pytest.raises(MediaError, match="3 frames are too few for 7 segments"):
         indices(3, **short, short="error")
     drawn = [indices(3, **short, train=True, seed=seed)[0] for seed in range(60)]
@@ -116,22 +112,19 @@ sizes = st.integers(1, 40)
 clips = st.one_of(
     st.builds(lambda t, s: {"dense": {"num_frames": t, "stride": s}}, sizes, st.integers(1, 9)),
     st.builds(lambda t, f: {"dense": {"num_frames": t, "fps": f}}, sizes, st.floats(0.5, 120)),
-    st.builds(lambda n, j, d: {"segments": {"n": n, "jitter": j, "distinct": d}}, sizes, st.booleans(), st.booleans()),
+    st.builds(lambda n, d: {"segments": {"n": n, "distinct": d}}, sizes, st.booleans()),
     st.builds(lambda t, d: {"whole": {"num_frames": t, "draw": d}}, sizes, st.sampled_from(["linspace", "random"])),
     st.builds(lambda n: {"uniform": {"n": n}}, sizes),
 )
 
 
-@given(
-    clips, st.sampled_from(["loop", "repeat_last"]), st.integers(1, 500), st.floats(1, 120), st.integers(1, 12),
-    st.booleans(), st.integers(0, 99),
-)  # fmt: skip
+@given(clips, st.integers(1, 500), st.floats(1, 120), st.integers(1, 12), st.booleans(), st.integers(0, 99))
 def test_indices_are_in_range_ordered_and_repeatable(
-    clip: dict[str, Any], short: str, num_frames: int, fps: float, num_clips: int, train: bool, seed: int
+    clip: dict[str, Any], num_frames: int, fps: float, num_clips: int, train: bool, seed: int
 ) -> None:
-    config = ClipConfig.model_validate({**clip, "short": short})
+    config = ClipConfig.model_validate(clip)
     first, again = (
-        clip_indices(num_frames, fps, config, num_clips=num_clips, train=train, rng=np.random.default_rng(seed))
+        clip_indices(FrameRange(num_frames, fps), config, num_clips, np.random.default_rng(seed) if train else None)
         for _ in range(2)
     )
     assert first.dtype == np.int64
@@ -141,7 +134,7 @@ def test_indices_are_in_range_ordered_and_repeatable(
     np.testing.assert_array_equal(first, again)
     steps = np.diff(first, axis=1)
     distinct = clip.get("segments", {}).get("distinct", False)
-    looped = ("dense" in clip or distinct) and short == "loop" and (steps < 0).any()
+    looped = ("dense" in clip or distinct) and (steps < 0).any()
     assert looped or (steps >= 0).all()
     if distinct and num_frames >= config.frames_per_clip:
         assert (steps > 0).all()
@@ -151,18 +144,18 @@ def test_indices_are_in_range_ordered_and_repeatable(
 
 @given(
     st.integers(1, 60), st.sampled_from([5, 12.5, 25, 30]), st.sampled_from([2.5, 5, 7, 10, 25, 50]),
-    st.integers(1, 20), st.sampled_from(["loop", "repeat_last"]), st.integers(1, 5), st.booleans(), st.integers(0, 99),
+    st.integers(1, 20), st.integers(1, 5), st.booleans(), st.integers(0, 99),
 )  # fmt: skip
 def test_time_stamps_of_an_even_rate_change_nothing(
-    num_frames: int, fps: float, wanted: float, length: int, short: str, num_clips: int, train: bool, seed: int
+    num_frames: int, fps: float, wanted: float, length: int, num_clips: int, train: bool, seed: int
 ) -> None:
-    config = ClipConfig.model_validate({"dense": {"num_frames": length, "fps": wanted}, "short": short})
+    config = ClipConfig.model_validate({"dense": {"num_frames": length, "fps": wanted}})
     plain, timed = (
         clip_indices(
-            num_frames, fps, config, num_clips=num_clips, train=train, rng=np.random.default_rng(seed), times=times
+            FrameRange(num_frames, fps, times), config, num_clips, np.random.default_rng(seed) if train else None
         )
         for times in (None, 3 + np.arange(num_frames) / fps)
     )
-    if short == "repeat_last" or plain.max() < num_frames - 1:
+    if plain.max() < num_frames - 1:
         np.testing.assert_array_equal(plain, timed)
     assert timed.min() >= 0 and timed.max() < num_frames

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from harbench.errors import MediaError
-from harbench.frames.decode import decoder_for
+from harbench.frames.decoders import decoder_for
 from harbench.frames.stills import Picture, decode_still
 
 

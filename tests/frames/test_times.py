@@ -13,7 +13,8 @@ from harbench.errors import MediaError
 from harbench.frames.cache import build_cache, open_cache
 from harbench.frames.clips import ClipDataset
 from harbench.frames.decode import times_shown
-from harbench.recipe import CacheConfig, InputConfig
+from harbench.frames.fill import Decoding
+from harbench.recipe import CacheConfig, EvalConfig, InputConfig
 from harbench.records import Sample
 
 TIMES = (0.0, 0.1, 0.2, 0.6, 1.0, 1.1)
@@ -37,7 +38,7 @@ def write_variable(path: Path, times: tuple[float, ...]) -> Path:
 def test_time_stamps_come_through_the_cache_and_decide_what_a_clip_shows(tmp_path: Path) -> None:
     regular = tuple(np.arange(6) / 10)
     media = {"a.mkv": write_variable(tmp_path / "a.mkv", TIMES), "b.mkv": write_variable(tmp_path / "b.mkv", regular)}
-    assert build_cache(media, tmp_path / "cache", CacheConfig(short_side=32), workers=1).done == ("a.mkv", "b.mkv")
+    assert build_cache(media, tmp_path / "cache", CacheConfig(short_side=32), Decoding(1)).done == ("a.mkv", "b.mkv")
     cache = open_cache(tmp_path / "cache")
     assert cache.info("b.mkv").times is None and cache.info("b.mkv").fps == pytest.approx(10, rel=0.01)
     times = cache.info("a.mkv").times
@@ -46,7 +47,7 @@ def test_time_stamps_come_through_the_cache_and_decide_what_a_clip_shows(tmp_pat
     def shown(clip: dict[str, object], start: int | None = None) -> list[int]:
         config = InputConfig.model_validate({"clip": clip, "resize": 32, "size": 32})
         rows = [Sample("a", 0, "g", "test", "a.mkv", start, None if start is None else 6)]
-        frames = ClipDataset(rows, cache, config, seed=0, train=False)[0, 0, 0, 0].frames
+        frames = ClipDataset(rows, cache, config, seed=0, views=EvalConfig())[0, 0, 0, 0].frames
         return [round((value - 20) / 20) for value in frames.float().mean((0, 2, 3)).tolist()]
 
     # The clips of 0.6 s begin at one of the first four frames: the middle one at 0.1 s, then 0.3, 0.5 and 0.7 s.
@@ -55,7 +56,6 @@ def test_time_stamps_come_through_the_cache_and_decide_what_a_clip_shows(tmp_pat
     assert shown({"dense": {"num_frames": 3, "fps": 5}}, start=3) == [3, 3, 4], "of a range, from its own first frame"
     # 1.32 s in all, the last frame shown for 0.22 s: at 1.5 s it begins again.
     assert shown({"dense": {"num_frames": 4, "fps": 2}}) == [0, 2, 4, 1]
-    assert shown({"dense": {"num_frames": 4, "fps": 2}, "short": "repeat_last"}) == [0, 2, 4, 5]
     with pytest.raises(MediaError, match=r"1\.32 s are too short for a clip of 2\.00 s"):
         shown({"dense": {"num_frames": 4, "fps": 2}, "short": "error"})
 

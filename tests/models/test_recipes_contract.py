@@ -18,7 +18,9 @@ from tiny_models import NEEDS, TINY_ARGS, tiny
 from torch.nn import functional as F
 
 from harbench.datasets.tables import load_spec
-from harbench.frames.clips import Batch, ClipDataset, evaluation_keys, load_each, model_inputs, normalize, training_keys
+from harbench.frames.clips import Batch, Beside, ClipDataset, evaluation_keys, training_keys
+from harbench.frames.loader import load_each, model_inputs
+from harbench.frames.streams import normalize
 from harbench.models.build import build_model
 from harbench.recipe import EvalConfig, Recipe, load_recipe
 from harbench.records import MediaInfo, Sample
@@ -111,7 +113,7 @@ def test_one_step_and_one_view(recipe: Recipe) -> None:
     def inputs(batch: Batch) -> tuple[torch.Tensor, ...]:
         return model_inputs(batch, torch.device("cpu"), partial(normalize, config=recipe.input))
 
-    train = ClipDataset(rows, cache, recipe.input, seed=0, train=True, poses=beside)
+    train = ClipDataset(rows, cache, recipe.input, seed=0, views=None, beside=Beside(beside))
     batch = next(load_each(train, [training_keys(2, 0, 0).tolist()]))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     loss = F.cross_entropy(model.train()(*inputs(batch)), batch.targets)
@@ -121,7 +123,7 @@ def test_one_step_and_one_view(recipe: Recipe) -> None:
     assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
     views = EvalConfig(clips=recipe.eval.clips)
-    test = ClipDataset(rows[:1], cache, recipe.input, seed=0, train=False, eval=views, poses=beside)
+    test = ClipDataset(rows[:1], cache, recipe.input, seed=0, views=views, beside=Beside(beside))
     view = next(load_each(test, [evaluation_keys(1, test.views)[:1].tolist()]))
     with torch.inference_mode():
         logits = model.eval()(*inputs(view))

@@ -17,7 +17,7 @@ from harbench.datasets.skeleton_files import JOINTS, Body, write_skeleton
 from harbench.datasets.tables import load_spec, load_split
 from harbench.errors import MediaError
 from harbench.frames.cache import open_cache
-from harbench.frames.pose import read_pose
+from harbench.frames.poses import read_pose
 from harbench.prepare.annotations import unpack_annotations
 
 NAMES = [

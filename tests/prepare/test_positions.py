@@ -20,12 +20,12 @@ FRAMES = [[body(2**63 - 1), body(2, 1)], [], [body(2**63 - 2, 3)], [body(2, 4), 
 def same(found: Positions, other: Positions) -> bool:
     return found.body_ids == other.body_ids and found.frames == other.frames and all(
         a.shape == b.shape and a.tobytes() == b.tobytes()
-        for a, b in ((found.frame, other.frame), (found.slot, other.slot), (found.xyz, other.xyz))
+        for a, b in ((found.frame, other.frame), (found.xyz, other.xyz))
     )  # fmt: skip
 
 
-def plain_positions(content: bytes) -> list[tuple[int, int, int, str]]:
-    """(frame, slot, id, x y z) of every body, the other fields unread; any exception is a refusal."""
+def plain_positions(content: bytes) -> list[tuple[int, int, str]]:
+    """(frame, id, x y z) of every body, the other fields unread; any exception is a refusal."""
     lines = [line.split() for line in content.decode("ascii").splitlines()][::-1]
 
     def one() -> int:
@@ -35,12 +35,12 @@ def plain_positions(content: bytes) -> list[tuple[int, int, int, str]]:
 
     bodies = []
     for frame in range(one()):
-        for slot in range(one()):
+        for _ in range(one()):
             head = lines.pop()
             assert len(head) == 10 and lines.pop() == ["25"]
             joints = [lines.pop() for _ in range(25)]
             assert {len(joint) for joint in joints} == {12}
-            bodies.append((frame, slot, int(head[0]), repr([[float(field) for field in j[:3]] for j in joints])))
+            bodies.append((frame, int(head[0]), repr([[float(field) for field in j[:3]] for j in joints])))
     assert not any(lines)
     return bodies
 
@@ -51,7 +51,7 @@ def test_a_published_file_is_read_at_once(newline: bytes, tmp_path: Path) -> Non
     (tmp_path / "a.skeleton").write_bytes(content)
     found = _at_once(content)
     assert same(found, positions_of(read_skeleton(tmp_path / "a.skeleton")))
-    assert (found.frames, found.frame.tolist(), found.slot.tolist()) == (5, [0, 0, 2, 3, 3, 3], [0, 1, 0, 0, 1, 2])
+    assert (found.frames, found.frame.tolist()) == (5, [0, 0, 2, 3, 3, 3])
     assert found.body_ids == (2**63 - 1, 2, 2**63 - 2, 2, 7, 2**63 - 1)
 
 
@@ -130,7 +130,7 @@ def check_positions(folder: Path, number: int) -> tuple[int, int]:
             with pytest.raises(MediaError):
                 read_skeleton(path)
             continue
-        columns = found.frame.tolist(), found.slot.tolist(), found.body_ids, map(repr, found.xyz.tolist())
+        columns = found.frame.tolist(), found.body_ids, map(repr, found.xyz.tolist())
         assert list(zip(*columns, strict=True)) == plain_positions(content)
         read += 1
     return read, number - read

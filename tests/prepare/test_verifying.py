@@ -20,7 +20,7 @@ from harbench import api
 from harbench.cli import app
 from harbench.errors import MediaError
 from harbench.frames.cache import open_cache
-from harbench.prepare.verify import cache_named
+from harbench.recipe import CacheConfig
 
 MODULE = """
 from harbench.records import DatasetSpec
@@ -56,7 +56,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def files_of(home: Path, *folders: str) -> list[Path]:
     found = (path for folder in folders for path in (home / "toyzip" / folder).rglob("*"))
-    return sorted(path for path in found if path.is_file() and not path.is_symlink() and path.name != ".archive.json")
+    return sorted(path for path in found if path.is_file() and not path.is_symlink() and not path.name.startswith("."))
 
 
 def state(paths: Iterable[Path]) -> dict[Path, tuple[int, int, bytes]]:
@@ -186,14 +186,13 @@ def test_usage(tmp_path: Path) -> None:
     [
         "pose",
         "pose-denoised",
-        "pose-energy",
         "rgb-jpeg90-128",
         "rgb-raw-native",
         "flow-dis-jpeg95-256",
-        "flow-farneback-raw-64",
+        "flow-dis-raw-64",
     ],
 )
 def test_a_cache_name_says_its_settings(name: str) -> None:
-    config = cache_named(name)
+    config = CacheConfig.parse(name)
     assert config is not None and config.name == name
-    assert cache_named("thumbnails") is None
+    assert CacheConfig.parse("thumbnails") is None

@@ -15,6 +15,7 @@ import pytest
 
 from harbench.analysis.thumbnails import _joints, thumbnails
 from harbench.frames.cache import build_cache
+from harbench.frames.fill import Decoding
 from harbench.paths import cache_folder
 from harbench.recipe import CacheConfig
 from harbench.records import Leaderboard, Predictions, RunRecord
@@ -133,7 +134,7 @@ def test_the_middle_frame_is_shown(tmp_path: Path, toy_home: Path, make_run: Run
     write_video(tmp_path / "a.avi", frames)
     config = CacheConfig(stream="rgb", short_side=256, encoding=encoding)
     folder = cache_folder(toy_home, name, config.name)
-    assert not build_cache({sample.media: tmp_path / "a.avi"}, folder, config, workers=1).failed
+    assert not build_cache({sample.media: tmp_path / "a.avi"}, folder, config, Decoding(1)).failed
     run = make_run()
     record = replace(
         run, dataset=name, split=load_split(name, "", toy_home).split, protocol=replace(run.protocol, cache=config.name)

@@ -90,6 +90,8 @@ def test_the_protocol_says_who_decoded(tmp_path: Path, toy_home: Path) -> None:
 def test_options_that_are_not_there_are_told_before_anything_is_read(toy_home: Path) -> None:
     with pytest.raises(MediaError, match="there is no decoder vlc"):
         api.prepare("toy", home=toy_home, decoder="vlc")
+    with pytest.raises(CacheError, match=r"--bodies: .*motion.*denoised"):
+        api.prepare("toy", home=toy_home, stream="pose", bodies="energy")
     with pytest.raises(CacheError, match=r"--encoding: .*jpeg.*raw"):
         api.prepare("toy", home=toy_home, encoding="png")
     assert not (toy_home / "toy").exists()

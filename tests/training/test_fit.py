@@ -47,7 +47,7 @@ class NoiseCache:
 def dataset(samples: int, seed: int = 0, *, train: bool = True, first: int = 0) -> ClipDataset:
     rows = [Sample(f"s/{i}", i % 3, "", "train" if train else "val", f"{i}.avi") for i in range(first, first + samples)]
     config = InputConfig.model_validate({"clip": {"dense": {"num_frames": 4, "stride": 1}}, "size": 8, "resize": 8})
-    return ClipDataset(rows, NoiseCache(), config, seed=seed, train=train, eval=None if train else EvalConfig())
+    return ClipDataset(rows, NoiseCache(), config, seed=seed, views=None if train else EvalConfig())
 
 
 class Tiny(nn.Module):

@@ -62,7 +62,7 @@ def job(samples: int, folder: Path, norm: nn.Module | None = None, **changes: ob
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 8 * 8, 8), norm or Centred(), nn.Tanh(), nn.Linear(8, 3))
     rows = [Sample(f"s/{i}", i % 3, "", "train", str(i)) for i in range(samples)]
     clip = InputConfig.model_validate({"clip": {"dense": {"num_frames": 4, "stride": 1}}, "size": 8, "resize": 8})
-    data = TrainData(ClipDataset(rows, Noise(), clip, seed=0, train=True, eval=None), None, scale)
+    data = TrainData(ClipDataset(rows, Noise(), clip, seed=0, views=None), None, scale)
     basic = {"epochs": 2, "batch_size": 16, "workers": 0, "optimizer": {"lr": 0.05}, "bn": "sync"}
     config = TrainConfig.model_validate(basic | changes)
     scaler = torch.amp.GradScaler("cpu", enabled=False)

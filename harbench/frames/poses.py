@@ -1,19 +1,23 @@
-"""Which bodies of an NTU file become a pose, and in what order: the field's choices by name.
+"""Pose files: the joints of a media as published or extracted, read into one array.
 
-A Kinect takes tables and seats for bodies, and finds a person again under another id; frames without anybody happen.
-What a paper did about it is part of its protocol.
+A Kinect takes tables and seats for bodies, and finds a person again under another id; frames without anybody happen. What
+a paper did about it is part of its protocol: which bodies of an NTU file become a pose, and in what order, is a setting.
 """
 
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from harbench.datasets.skeleton_files import JOINTS
-from harbench.frames.positions import Positions
+from harbench.errors import MediaError
+from harbench.files import read_npy
+from harbench.frames.positions import Positions, read_positions
 from harbench.recipe.inputs import Bodies
 
 Pose = npt.NDArray[np.float32]
@@ -24,12 +28,55 @@ _WIDEST = 0.8
 """as is one whose joints spread more than this share of their height over the width"""
 _NOISY = 0.69754
 """in this share of its frames or more (microsoft/SGN, data/ntu/get_raw_denoised_data.py; so CTR-GCN too)."""
-_SLOTS = 4
-"""Bodies of a frame that ST-GCN and its successors look at."""
 
 
+def read_pose(path: Path, bodies: Bodies = "motion") -> Pose:
+    """The joints of a media as float32 [T, M, V, C]: frames, bodies, joints, channels.
+
+    A `.npy` holds [T, M, V, C], or [T, V, C] for one body. Of an NTU `.skeleton`, C is x, y, z in metres, and `bodies` says
+    which of its bodies are taken; of a `joint_positions.mat` of JHMDB, C is x, y in pixels. Raises MediaError for anything
+    else, and where there are no bodies to choose from.
+    """
+    try:
+        with open(path, "rb") as handle:
+            is_array = handle.read(6) == b"\x93NUMPY"  # joints from a pickle stand in for a .skeleton, under its name
+        if path.suffix == ".skeleton" and not is_array:
+            positions = read_positions(path)
+            if not positions.body_ids:
+                raise MediaError(f"{path.name}: none of its {positions.frames} frames has a body")
+            return _CHOICES[bodies](positions)
+        if bodies != "motion":
+            raise MediaError(f"its bodies were chosen by who made it; --bodies {bodies} needs the .skeleton file")
+        if path.suffix == ".mat":
+            return _jhmdb(path)
+    except OSError as error:
+        raise MediaError(f"cannot be read: {error.strerror or error}") from None
+    array = read_npy(path)
+    if array.dtype.kind not in "fiu" or array.ndim not in (3, 4) or not array.size:
+        raise MediaError(f"expected numbers [T, M, V, C] or [T, V, C], found {array.dtype} {list(array.shape)}")
+    return np.ascontiguousarray(array[:, None] if array.ndim == 3 else array, dtype=np.float32)
+
+
+def _jhmdb(path: Path) -> Pose:
+    """`pos_img` [2, 15, T] of a `joint_positions.mat`: x and y in the image (README of http://jhmdb.is.tue.mpg.de)."""
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        array = loadmat(path, variable_names=["pos_img"]).get("pos_img")
+    except (MatReadError, ValueError, TypeError, LookupError, OverflowError, EOFError, zlib.error) as error:
+        raise MediaError(f"not a MATLAB file: {error}") from None
+    except NotImplementedError:
+        raise MediaError("a MATLAB file of version 7.3; expected one of an earlier version, as published") from None
+    if array is None or array.dtype.kind not in "fiu" or array.ndim != 3 or len(array) != 2 or not array.size:
+        found = "none" if array is None else f"{array.dtype} {list(array.shape)}"
+        raise MediaError(f"expected joints `pos_img` [2, 15, T], found {found}")
+    return np.ascontiguousarray(array.transpose(2, 1, 0)[:, None], np.float32)
+
+
+# -------------------------------------------------------------------------------------------------------------- bodies
 def by_motion(found: Positions) -> Pose:
-    """`[T, M, 25, 3]`: every body, followed by its id (slots swap), zeros where absent, the most moving one first.
+    """`[T, M, 25, 3]`: every body, tracked by its id (slots swap), zeros where absent, the most moving one first.
 
     Motion is the sum of the variances of x, y and z over joints and frames, as the authors' FAQ ranks bodies
     (https://github.com/shahroudy/NTURGB-D).
@@ -37,21 +84,6 @@ def by_motion(found: Positions) -> Pose:
     pose, seen = _tracks(found)
     motion = [_motion(pose[seen[:, body], body]) for body in range(pose.shape[1])]
     return np.ascontiguousarray(pose[:, np.argsort(motion)[::-1]])
-
-
-def by_energy(found: Positions) -> Pose:
-    """`[T, 2, 25, 3]`: of the first four slots of a frame, whoever is in them, the two of the largest energy.
-
-    Energy is the sum of the standard deviations of x, y and z over the joints of all frames in which the slot is taken
-    (lshiwjx/2s-AGCN, data_gen/ntu_gendata.py; so MS-G3D and mmaction2).
-    """
-    slots = np.zeros((found.frames, _SLOTS, JOINTS, 3), np.float32)
-    seen = found.slot < _SLOTS
-    slots[found.frame[seen], found.slot[seen]] = found.xyz[seen]
-    taken = (slots != 0).any(axis=(2, 3))
-    points = [slots[taken[:, slot], slot].reshape(-1, 3) for slot in range(_SLOTS)]
-    energy = [points_of.std(axis=0).sum() if len(points_of) else 0 for points_of in points]
-    return np.ascontiguousarray(slots[:, np.argsort(energy)[::-1][:2]])
 
 
 def denoised(found: Positions) -> Pose:
@@ -104,5 +136,5 @@ def _motion(points: Pose) -> float:
     return float(points.reshape(-1, 3).var(axis=0).sum())
 
 
-CHOICES: Mapping[Bodies, Callable[[Positions], Pose]] = {"motion": by_motion, "energy": by_energy, "denoised": denoised}
+_CHOICES: Mapping[Bodies, Callable[[Positions], Pose]] = {"motion": by_motion, "denoised": denoised}
 """By the name that `data.cache.bodies` gives them."""
