@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from torch.distributed import run as torchrun
 from toys import toy_videos
 
 from harbench import api
@@ -48,8 +47,9 @@ def test_two_processes_give_the_numbers_of_one(work: Path, capfd: pytest.Capture
     (alone,) = api.run(["toy.yaml"], home=Path("home"), runs=Path("one"))
     command = ["--home", "home", "--runs", "two", "run", "toy.yaml", "--json"]
     capfd.readouterr()
-    torchrun.main(["--standalone", "--nproc-per-node", "2", "-m", "harbench", *command])
-    out, err = capfd.readouterr()
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run([*torchrun, "-m", "harbench", *command], capture_output=True, text=True, check=True)
+    out, err = done.stdout, done.stderr
     (together,) = json.loads(out)  # one report: the second process is silent
     assert together["metrics"] == alone.metrics
     assert err.count("training on 4 samples") == 1
