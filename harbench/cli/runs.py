@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,7 +22,9 @@ from harbench.cli.app import (
     show,
     tracked,
 )
-from harbench.records import RunReport
+
+if TYPE_CHECKING:
+    from harbench.records import RunReport
 
 OkMissing = Annotated[int, typer.Option(min=0, help="Go on without up to N media; in test they count as wrong.")]
 Prepare = Annotated[
