@@ -33,7 +33,7 @@ COMMANDS = (
     "report",
     "reproduce",
     "score",
-    "probe",
+    "ablate",
     "bench",
     "doctor",
 )
@@ -177,7 +177,7 @@ def test_from_a_folder_of_videos_to_a_page(toy_work: Path) -> None:
     assert more["views"] == "1x1"
     assert (folder / "run.json").read_bytes() == before
 
-    (probed,) = json.loads(harbench(*home, "probe", first["folder"], "--json", cwd=toy_work).stdout)
+    (probed,) = json.loads(harbench(*home, "ablate", first["folder"], "--json", cwd=toy_work).stdout)
     assert probed["top1"] == first["metrics"]["top1"] and len(probed["altered"]) == 3
     scored = harbench(*home, "score", folder / "predictions.npz", "--dataset", "toy", "--json", cwd=toy_work).stdout
     assert json.loads(scored)["metrics"]["top1"] == first["metrics"]["top1"]

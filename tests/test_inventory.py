@@ -45,7 +45,7 @@ CALLS: tuple[tuple[str, str, int], ...] = (
     ("compare", f"compare {MANY} {OTHER}", 0),
     ("explain", f"explain {MANY} --device cpu", 0),
     ("score", f"score {MANY}/predictions.npz --dataset many", 0),
-    ("probe", f"probe {MANY} --device cpu", 0),
+    ("ablate", f"ablate {MANY} --device cpu", 0),
     ("features", f"features {MANY} --device cpu", 0),
     ("doctor", "doctor", 0),
     ("bench", "bench --from long --clips 4", 0),

@@ -94,6 +94,7 @@ def test_the_command_line_starts_light() -> None:
     loaded = modules_after("import harbench.cli, harbench.api")
     assert "typer" in loaded
     assert not loaded & {"torch", "pandas", "scipy", "cv2", "numpy", "pydantic", "av", "torchvision", "matplotlib"}
+    assert "rich" not in loaded, "--help draws nothing"
 
 
 def test_datasets_need_only_the_standard_library() -> None:

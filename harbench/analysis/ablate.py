@@ -1,4 +1,4 @@
-"""`probe`: finished runs' weights on clips reversed, shuffled and frozen, without the person and without the background."""
+"""`ablate`: finished runs' weights on clips reversed, shuffled and frozen, without the person and without the background."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 from harbench.errors import RunError
 from harbench.evaluation.processes import choose_device
 from harbench.files import write_text
-from harbench.records import Track, silent
+from harbench.records import Predictions, Track, silent
 from harbench.runs.evaluate import OpenRun, open_run
 
 if TYPE_CHECKING:
-    from harbench.evaluation.probe import People
+    import numpy as np
+    import numpy.typing as npt
+
+    from harbench.analysis.alterations import People
     from harbench.frames.clips import ClipDataset
 
 NO_PERSON, NO_BACKGROUND = "no person", "no background"
@@ -35,13 +38,13 @@ class Altered:
     """95 % of the difference, paired by sample, by group."""
     interval_method: str
     same: float
-    """Percent of the samples of which the model says the same as of the unaltered clips, right or wrong."""
+    """Percent of the scored samples for which the model predicts the same class as for the unaltered clips."""
     recall: dict[str, float | None]
     """Class key -> percent."""
 
 
 @dataclass(frozen=True)
-class Probe:
+class Ablation:
     """How much of a run's accuracy needs time, the person, the background."""
 
     folder: str
@@ -59,23 +62,23 @@ class Probe:
     """Test samples without a score; they count as wrong."""
 
 
-def probe(
+def ablate(
     folders: Sequence[Path], *, home: Path, runs: Path, device: str = "auto", track: Track = silent
-) -> list[Probe]:
+) -> list[Ablation]:
     """Evaluate finished runs on their test samples as they are and altered.
 
     Frames of every clip are put into other orders; of media with person boxes, or with joints in a pose cache, the
     person is painted over, and all but the person. Several runs stand side by side: a model that saw order in training
-    beside one that could not. Folders may be relative to `runs`. Each result is written to `<run>/probe.json`; the run's
+    beside one that could not. Folders may be relative to `runs`. Each result is written to `<run>/ablate.json`; the run's
     number stays what it is.
 
     Raises:
         RunError: there is no finished run, its weights are for other classes, or nothing of its input can be altered.
     """
-    return [_probe(folder, home, runs, device, track) for folder in folders]
+    return [_ablate(folder, home, runs, device, track) for folder in folders]
 
 
-def _probe(folder: Path, home: Path, runs: Path, device: str, track: Track) -> Probe:
+def _ablate(folder: Path, home: Path, runs: Path, device: str, track: Track) -> Ablation:
     import numpy as np
 
     from harbench.evaluation.intervals import paired_interval
@@ -87,7 +90,7 @@ def _probe(folder: Path, home: Path, runs: Path, device: str, track: Track) -> P
     recipe, inputs = opened.recipe, opened.inputs
     alterations, left_out = _alterations(opened, home)
     if not alterations:
-        raise RunError(f"{opened.folder}: nothing can be altered for probe: {'; '.join(left_out)}")
+        raise RunError(f"{opened.folder}: nothing of its input can be altered: {'; '.join(left_out)}")
     evaluated = partial(
         predict,
         opened.model,
@@ -106,7 +109,7 @@ def _probe(folder: Path, home: Path, runs: Path, device: str, track: Track) -> P
         found = evaluated(data)
         differences = right(found, average).astype(float) - hits
         low, high, method = paired_interval(differences, groups)
-        same = found.probabilities.argmax(axis=1) == own.probabilities.argmax(axis=1)
+        same = _same_class(own, found, average)
         recall = score(found, classes, average=average).per_class
         altered.append(
             Altered(
@@ -115,11 +118,11 @@ def _probe(folder: Path, home: Path, runs: Path, device: str, track: Track) -> P
                 difference=100 * float(differences.mean()),
                 interval=(low, high),
                 interval_method=method,
-                same=100 * float(same.mean()),
+                same=100 * float(same.mean()) if len(same) else 0.0,
                 recall={key: values["recall"] for key, values in recall.items()},
             )
         )
-    result = Probe(
+    result = Ablation(
         folder=str(opened.folder),
         top1=100 * float(hits.mean()),
         constant=100 * float(np.bincount(own.targets).max() / len(hits)),
@@ -130,13 +133,24 @@ def _probe(folder: Path, home: Path, runs: Path, device: str, track: Track) -> P
         left_out=left_out,
         failed=tuple(own.failed),
     )
-    write_text(opened.folder / "probe.json", json.dumps(asdict(result), indent=2))
+    write_text(opened.folder / "ablate.json", json.dumps(asdict(result), indent=2))
     return result
+
+
+def _same_class(own: Predictions, found: Predictions, average: str) -> npt.NDArray[np.bool_]:
+    """Of the samples that have a score in `own`: whether `found` has one and predicts the same class."""
+    import numpy as np
+
+    first, second = (each.probabilities if average == "prob" else each.logits for each in (own, found))
+    scored = ~np.isnan(first).any(axis=1)
+    first, second = first[scored], second[scored]
+    same: npt.NDArray[np.bool_] = first.argmax(axis=1) == second.argmax(axis=1)
+    return same & ~np.isnan(second).any(axis=1)
 
 
 def _alterations(opened: OpenRun, home: Path) -> tuple[dict[str, ClipDataset], tuple[str, ...]]:
     """The test clips in every alteration that this run's input allows, and why the others are left out."""
-    from harbench.evaluation.probe import ORDERS, Blanked
+    from harbench.analysis.alterations import ORDERS, Blanked
 
     data, unit, stream = opened.inputs.test, opened.inputs.table.unit, opened.recipe.data.cache.stream
     found, left_out = {}, []
@@ -159,7 +173,7 @@ def _people(opened: OpenRun, home: Path) -> People | str:
     """Where the person is in each test media, or why that is not known."""
     import numpy as np
 
-    from harbench.evaluation.probe import box_of_joints
+    from harbench.analysis.alterations import box_of_joints
     from harbench.frames.cache import open_cache
     from harbench.paths import cache_folder
     from harbench.prepare.boxes import boxes_file, load_boxes
@@ -189,82 +203,3 @@ def _people(opened: OpenRun, home: Path) -> People | str:
         joints = poses.read(each, np.arange(poses.info(each).frames)).astype(np.float32, copy=False)
         boxes[each] = box_of_joints(joints, *inputs.cache.info(each).source_size)
     return boxes.get
-
-
-def probe_text(results: Sequence[Probe]) -> str:
-    """The probes in lines for people; several also side by side."""
-    lines = [line for result in results for line in _told(result)]
-    if len(results) > 1:
-        changes = list(dict.fromkeys(each.change for result in results for each in result.altered))
-        lines += ["", "  ".join(f"{name:>13}" for name in ("as it is", *changes))]
-        for result in results:
-            top1 = {each.change: f"{each.top1:.2f}" for each in result.altered}
-            cells = [f"{result.top1:.2f}", *(top1.get(change, "") for change in changes)]
-            lines.append("  ".join(f"{cell:>13}" for cell in cells) + f"  {result.folder}")
-    return "\n".join(
-        [*lines, "What is lost is an upper bound: altered clips also look like nothing the model was trained on."]
-    )
-
-
-def _told(result: Probe) -> list[str]:
-    lines = [
-        f"{result.folder}: {result.samples} test samples, clips of {result.frames} "
-        f"frame{'s' * (result.frames != 1)}; one class for all of them would give {result.constant:.2f}",
-        f"  {'as it is':13} top1 {result.top1:6.2f}",
-    ]
-    for each in result.altered:
-        low, high = each.interval
-        lines.append(
-            f"  {each.change:13} top1 {each.top1:6.2f}  {each.difference:+7.2f} (95 %: {low:+.2f} to {high:+.2f}, "
-            f"{each.interval_method}); says the same of {each.same:.0f} %"
-        )
-    by_name = {each.change: each for each in result.altered}
-    if "frozen" in by_name:
-        lines += _of_time(result, by_name)
-    if NO_PERSON in by_name:
-        lines += _of_scene(result, by_name[NO_PERSON], by_name[NO_BACKGROUND])
-    if result.failed:
-        lines.append(f"  {len(result.failed)} test samples have no score and count as wrong, first {result.failed[0]}")
-    return lines + [f"  left out: {reason}" for reason in result.left_out]
-
-
-def _of_time(result: Probe, by_name: dict[str, Altered]) -> list[str]:
-    if result.frames == 1:
-        return ["  Clips of one frame: this model cannot use motion; all of its score is appearance."]
-    lost = ", ".join(_losers(result.recall, by_name["frozen"].recall))
-    return [
-        _verdict(by_name["frozen"], "rest on more than one frame of a clip", "one frame of each clip does as well"),
-        _verdict(by_name["shuffled"], "rest on the order of frames", "their order does not matter to it"),
-        _verdict(by_name["reversed"], "rest on the direction of time", "backwards does as well"),
-        f"  Most is lost by, when frozen: {lost or 'no class'}",
-    ]
-
-
-def _verdict(each: Altered, lost: str, kept: str) -> str:
-    if each.interval[1] < 0:
-        return f"  {-each.difference:.2f} of {each.top1 - each.difference:.2f} points {lost}"
-    return f"  {each.change}: no loss beyond chance; {kept}"
-
-
-def _of_scene(result: Probe, no_person: Altered, no_background: Altered) -> list[str]:
-    """What the two say together: a model that goes on saying the same without the person looks at the background."""
-    lines = [
-        f"  Without the person it says the same of {no_person.same:.0f} % of the samples, "
-        f"without the background of {no_background.same:.0f} %"
-    ]
-    if no_person.same > no_background.same:
-        lines.append("  So it goes by the BACKGROUND more than by the person.")
-        if no_background.interval[0] > 0:
-            lines.append(f"  The background misleads it here: without, {no_background.difference:+.2f} points.")
-    else:
-        lines.append("  So it goes by the person more than by the background.")
-    if no_person.top1 > result.constant:
-        lines.append(f"  {no_person.top1:.2f} of its {result.top1:.2f} points need no person to be seen.")
-    return lines
-
-
-def _losers(before: dict[str, float | None], after: dict[str, float | None]) -> Sequence[str]:
-    """The three classes whose recall falls most."""
-    lost = {key: (old, new) for key, old in before.items() if old is not None and (new := after[key]) is not None}
-    falls = sorted((new - old, key) for key, (old, new) in lost.items() if new < old)
-    return [f"{key} {lost[key][0]:.0f} to {lost[key][1]:.0f}" for _, key in falls[:3]]

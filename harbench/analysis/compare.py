@@ -84,7 +84,7 @@ def _page(
         shown.append(
             Flips(
                 title=f"A {report.a}, B {other}",
-                lines=tuple(_test_lines(report, number)),
+                lines=tuple(test_lines(report, number)),
                 changed=tuple((gain.key, gain.a, gain.b, gain.gain) for gain in found.per_class if gain.gain),
                 gained=tuple(Flip(name, truth[name], a_says[name]) for name in found.gained),
                 lost=tuple(Flip(name, truth[name], b_says[name]) for name in found.lost),
@@ -152,26 +152,7 @@ def _refuse_different(
         )
 
 
-def comparison_text(report: ComparisonReport, limit: int = 10) -> str:
-    """The report for people: the difference, the classes that change most, flipped samples."""
-    lines = []
-    for number, (other, found) in enumerate(zip(report.others, report.comparisons, strict=True)):
-        lines += [f"A {report.a}: {found.a:.2f}", f"B {other}: {found.b:.2f}"]
-        lines += [f"  {line}" for line in _test_lines(report, number)]
-        changed = [gain for gain in found.per_class if gain.gain][:limit]
-        lines += [f"  {gain.gain:+7.2f}  {gain.key} ({gain.a:.1f} to {gain.b:.1f})" for gain in changed]
-        for what, ids in (("only B is right", found.gained), ("only A is right", found.lost)):
-            lines.append(f"  {what}: {len(ids)}")
-            lines += [f"    {name}" for name in ids[:limit]]
-            if len(ids) > limit:
-                lines.append(f"    ... and {len(ids) - limit} more (--json has all)")
-    lines += [f"damaged  {folder}: {why}".replace("\n", "\n  ") for folder, why in report.broken.items()]
-    if report.page is not None:
-        lines.append(f"Flipped samples with pictures:  {report.page}")
-    return "\n".join([*lines, report.caveat])
-
-
-def _test_lines(report: ComparisonReport, number: int) -> list[str]:
+def test_lines(report: ComparisonReport, number: int) -> list[str]:
     """One comparison's difference and test, in words."""
     found, several = report.comparisons[number], len(report.others)
     low, high = found.interval

@@ -286,39 +286,3 @@ def _explanation(subject: str, table: SplitTable, own: Outcome, trials: Sequence
     return Explanation(
         subject, table.dataset, table.split, own.top1, len(own.hits), len(set(own.groups)), rank_causes(trials)
     )
-
-
-def explanation_text(result: Explanation) -> str:
-    """The explanation in lines for people."""
-    from harbench.analysis.causes import FEWEST
-
-    lines = [
-        f"{result.subject}: top1 {result.top1:.2f} on {result.samples} test samples of {result.dataset} {result.split} "
-        f"in {result.groups} groups",
-        f"  {len(result.findings)} usual causes undone, one at a time:",
-        "      gain    noise     top1  cause",
-    ]
-    for each in result.findings:
-        mark = "=" if each.tied else ">" if each.suggested else " "
-        fewer = f", {each.samples} samples" if each.samples != result.samples else ""
-        lines.append(
-            f"  {mark} {each.gain:+7.2f}  {each.noise:6.2f}  {each.top1:7.2f}  {each.cause}: {each.change}{fewer}"
-        )
-    if result.failed:
-        lines.append(
-            f"  {len(result.failed)} samples could not be read and count as wrong here, first {result.failed[0]}"
-        )
-    first = [each for each in result.findings if each.tied]
-    if first:
-        several = "any of these, which are equally good" if len(first) > 1 else "this"
-        lines.append(f"  Look first at {several}: {'; '.join(f'{each.cause} ({each.change})' for each in first)}")
-    elif result.groups < FEWEST:
-        lines.append(f"  {result.groups} groups are too few to tell any gain from noise; {FEWEST} are the least.")
-    else:
-        lines.append("  None gains more than the noise of having tried all, so none of them is suggested.")
-    return "\n".join(
-        [
-            *lines,
-            "  Tried on the test labels: a reason to look, never a result. Mend what is wrong, then run it again.",
-        ]
-    )

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 NEIGHBOURS = (1, 5, 20)
-STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """L2 penalties that the linear probe chooses from."""
+PART = 256
+"""Test samples whose neighbors are looked for at once."""
 HELD_OUT = 0.2
 """Share of the training groups on which it does."""
 
@@ -42,7 +44,7 @@ class Features:
     """k -> top-1 of the k nearest training samples by cosine."""
     probe: float
     """Top-1 of a linear probe."""
-    strength: float
+    l2: float
     """Its L2 penalty."""
     held_out: dict[float, float]
     """Penalty -> top-1 on training groups that were held out, by which it was chosen."""
@@ -60,7 +62,7 @@ def features(folder: Path, *, home: Path, runs: Path, device: str = "auto", trac
     import numpy as np
 
     from harbench.datasets.tables import carve_validation
-    from harbench.evaluation.features import Penultimate, nearest_neighbours
+    from harbench.evaluation.features import Penultimate
     from harbench.evaluation.predict import predict
     from harbench.frames.streams import normalize
     from harbench.models.weights import head_name
@@ -88,10 +90,8 @@ def features(folder: Path, *, home: Path, runs: Path, device: str = "auto", trac
     _save(path, train, test, table)
     known = np.asarray(~np.isnan(train.logits).any(axis=1))
     held = np.array([sample.subset == "val" for sample in rows])
-    voted = nearest_neighbours(
-        train.logits[known], train.targets[known], np.nan_to_num(test.logits), NEIGHBOURS, len(table.classes)
-    )
-    probe, strength, held_out = _probed(train, test, known, held, len(table.classes))
+    voted = _neighbours(train.logits[known], train.targets[known], np.nan_to_num(test.logits), len(table.classes))
+    probe, l2, held_out = _probed(train, test, known, held, len(table.classes))
     return Features(
         folder=str(opened.folder),
         file=str(path),
@@ -102,9 +102,27 @@ def features(folder: Path, *, home: Path, runs: Path, device: str = "auto", trac
         top1=opened.record.metrics.get("top1"),
         neighbours={k: _top1(classes, test) for k, classes in voted.items()},
         probe=probe,
-        strength=strength,
+        l2=l2,
         held_out=held_out,
     )
+
+
+def _neighbours(
+    train: npt.NDArray[np.floating], targets: npt.NDArray[np.int64], test: npt.NDArray[np.floating], number: int
+) -> dict[int, npt.NDArray[np.int64]]:
+    """k -> the class of most of the k nearest training samples, `[N]` of `test` `[N, D]`.
+
+    A part of the test samples at a time: the similarities of all of them would take gigabytes.
+    """
+    import numpy as np
+
+    from harbench.evaluation.features import nearest_neighbours
+
+    parts = [
+        nearest_neighbours(train, targets, test[start : start + PART], NEIGHBOURS, number)
+        for start in range(0, len(test), PART)
+    ]
+    return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]} if parts else {}
 
 
 def _save(path: Path, train: Predictions, test: Predictions, table: SplitTable) -> None:
@@ -133,38 +151,17 @@ def _probed(
 
     fit, choose = known & ~held, known & held
     inner, outer = standardised(train.logits[fit], train.logits[choose])
-    held_out = {
-        strength: 100
-        * float(
-            (
-                predicted(linear_probe(inner, train.targets[fit], strength, number), outer) == train.targets[choose]
-            ).mean()
-        )
-        for strength in STRENGTHS
-    }
-    strength = max(held_out, key=lambda each: (held_out[each], each))  # of equals the stronger
+    held_out = {}
+    for l2 in PENALTIES:
+        found = predicted(linear_probe(inner, train.targets[fit], l2, number), outer)
+        held_out[l2] = 100 * float((found == train.targets[choose]).mean())
+    l2 = max(held_out, key=lambda each: (held_out[each], each))  # of equals the stronger
     everything, others = standardised(train.logits[known], test.logits)
-    layer = linear_probe(everything, train.targets[known], strength, number)
-    return _top1(predicted(layer, others), test), strength, held_out
+    layer = linear_probe(everything, train.targets[known], l2, number)
+    return _top1(predicted(layer, others), test), l2, held_out
 
 
 def _top1(classes: npt.NDArray[np.int64], test: Predictions) -> float:
     import numpy as np
 
     return 100 * float(((classes == test.targets) & np.isfinite(test.logits).all(axis=1)).mean())
-
-
-def features_text(result: Features) -> str:
-    """The embeddings in lines for people."""
-    lines = [
-        f"{result.folder}: {result.dimensions} dimensions, {result.train} training and {result.test} test samples",
-        *(f"  {f'{k} nearest':14} top1 {value:6.2f}" for k, value in result.neighbours.items()),
-        f"  {'linear probe':14} top1 {result.probe:6.2f}  (penalty {result.strength:g}, chosen on held-out training groups)",
-    ]
-    if result.top1 is not None:
-        lines.append(f"  {'the run':14} top1 {result.top1:6.2f}")
-    if result.failed:
-        lines.append(
-            f"  {len(result.failed)} samples have no embedding, first {result.failed[0]}: of train left out, of test wrong"
-        )
-    return "\n".join([*lines, f"  {result.file}"])

@@ -222,30 +222,3 @@ def _told(metrics: Metrics, labels_only: bool) -> dict[str, float | None]:
         name: None if labels_only and name not in ("top1", "mean_class") else value
         for name, value in metrics.values.items()
     }
-
-
-def scoring_text(result: Scoring) -> str:
-    """The scoring in lines for people."""
-    shown = [f"{name} {value:.2f}" for name, value in result.metrics.items() if value is not None]
-    low, high = result.interval
-    lines = [
-        f"{result.file} on the {result.samples} test samples of {result.dataset} {result.split}",
-        f"  {'  '.join(shown)}",
-        f"  top1 lies in {low:.2f} to {high:.2f} (95 %, {result.interval_method})",
-        f"  classes by {result.classes_from}; scores taken as {result.scores}",
-    ]
-    if result.missing:
-        lines.append(
-            f"  {len(result.missing)} test samples have no prediction and count as wrong, first {result.missing[0]}"
-        )
-    if result.duplicates:
-        lines.append(f"  {result.duplicates} predictions repeat another of the same sample; counted once")
-    if result.elsewhere:
-        lines.append(f"  {result.elsewhere} predictions are of training samples of this split; not counted")
-    if result.unknown:
-        lines.append(
-            f"  {len(result.unknown)} names are no sample of {result.dataset}: {', '.join(result.unknown[:3])}"
-        )
-    if result.scored < 0.99 * result.samples:
-        lines.append(f"  partial, never ranked: {result.scored} of {result.samples} test samples")
-    return "\n".join(lines)

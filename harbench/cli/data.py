@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from harbench import api
+from harbench.cli import texts
 from harbench.cli.app import (
     CHECK_FAILED,
     INCOMPLETE,
@@ -68,7 +69,7 @@ def splits(
     if audit:
         with tracked(context) as (settings, track):
             measured = api.audit(name, audit, home=settings.home, duplicates=duplicates, track=track)
-        show(measured, api.audit_text, as_json)
+        show(measured, texts.audit_text, as_json)
         if check and any(each.leaks for each in measured.splits):
             raise typer.Exit(CHECK_FAILED)
         return
@@ -133,7 +134,7 @@ def bench(
 
     with tracked(context) as (_, track):
         result = api.bench(source, clips=clips, track=track)
-    show(result, api.bench_text, as_json)
+    show(result, texts.bench_text, as_json)
 
 
 @app.command()

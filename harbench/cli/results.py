@@ -1,4 +1,4 @@
-"""Commands about results: report, check, compare, explain, score, probe, features."""
+"""Commands about results: report, check, compare, explain, score, ablate, features."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harbench import api
+from harbench.cli import texts
 from harbench.cli.app import (
     CHECK_FAILED,
     INCOMPLETE,
@@ -68,7 +69,7 @@ def check(
 
     settings = settings_of(context)
     result = api.check(tuple(names or ()), home=settings.home, runs=settings.runs, output=output, junit=junit)
-    show(result, api.check_text, as_json)
+    show(result, texts.check_text, as_json)
     if result.below:
         raise typer.Exit(CHECK_FAILED)
     if result.broken:
@@ -101,7 +102,7 @@ def reproduce(
             junit=junit,
             track=track,
         )
-    show(result, api.reproduction_text, as_json)
+    show(result, texts.reproduction_text, as_json)
     if result.check.below:
         raise typer.Exit(CHECK_FAILED)
     if result.failed:
@@ -124,7 +125,7 @@ def compare(
 
     settings = settings_of(context)
     result = api.compare(a, others, home=settings.home, runs=settings.runs, output=output)
-    show(result, api.comparison_text, as_json)
+    show(result, texts.comparison_text, as_json)
     if result.broken:
         raise typer.Exit(INCOMPLETE)
 
@@ -154,7 +155,7 @@ def explain(
             )
         else:
             result = api.explain(subject, home=settings.home, runs=settings.runs, device=device, track=track)
-    show(result, api.explanation_text, as_json)
+    show(result, texts.explanation_text, as_json)
     if result.failed:
         raise typer.Exit(INCOMPLETE)
 
@@ -183,13 +184,13 @@ def score(
         classes_order=classes_order,
         names=names,
     )
-    show(result, api.scoring_text, as_json)
+    show(result, texts.scoring_text, as_json)
     if result.missing:
         raise typer.Exit(INCOMPLETE)
 
 
 @app.command()
-def probe(
+def ablate(
     context: typer.Context,
     folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; several stand side by side.")],
     device: Device = "auto",
@@ -198,8 +199,8 @@ def probe(
     """What a score rests on: clips reversed, shuffled, frozen; the person blanked, the background blanked."""
 
     with tracked(context) as (settings, track):
-        result = api.probe(folders, home=settings.home, runs=settings.runs, device=device, track=track)
-    show(result, api.probe_text, as_json)
+        result = api.ablate(folders, home=settings.home, runs=settings.runs, device=device, track=track)
+    show(result, texts.ablation_text, as_json)
     if any(each.failed for each in result):
         raise typer.Exit(INCOMPLETE)
 
@@ -214,6 +215,6 @@ def features(
     """Embeddings of train and test as npz; nearest neighbours and a linear probe on them."""
     with tracked(context) as (settings, track):
         result = api.features(folder, home=settings.home, runs=settings.runs, device=device, track=track)
-    show(result, api.features_text, as_json)
+    show(result, texts.features_text, as_json)
     if result.failed:
         raise typer.Exit(INCOMPLETE)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harbench import api
+from harbench.cli import texts
 from harbench.cli.app import (
     INCOMPLETE,
     USER_ERROR,
@@ -21,7 +22,9 @@ from harbench.cli.app import (
     show,
     tracked,
 )
-from harbench.records import RunReport
+
+if TYPE_CHECKING:
+    from harbench.records import RunReport
 
 OkMissing = Annotated[int, typer.Option(min=0, help="Go on without up to N media; in test they count as wrong.")]
 Prepare = Annotated[
@@ -71,7 +74,7 @@ def recipes(
             views.show_table(family, ("name", "data", "expected", "what"), rows)
             views.say("")
     else:
-        views.say(api.recipe_text(found[0]))
+        views.say(texts.recipe_text(found[0]))
 
 
 @app.command()
@@ -121,7 +124,7 @@ def run(
     if grid:
         print_json(best) if as_json else _show_grid(best)
     else:
-        show(done, lambda runs: "\n".join(map(api.run_text, runs)), as_json)
+        show(done, lambda runs: "\n".join(map(texts.run_text, runs)), as_json)
     if any(each.error and each.state != "damaged" for each in done):
         raise typer.Exit(USER_ERROR)
     if any(each.error for each in done) or sum(each.failed for each in done) > ok_missing:
@@ -161,6 +164,6 @@ def evaluate(
             device=device,
             track=track,
         )
-    show(result, api.evaluation_text, as_json)
+    show(result, texts.evaluation_text, as_json)
     if len(result.failed) > ok_missing:
         raise typer.Exit(INCOMPLETE)

@@ -28,13 +28,3 @@ def bench(source: Path, *, clips: int = 100, track: Track = silent) -> ClipReads
         raise MediaError(f"there is no video under {source}; --from takes a folder of .avi, .mp4, .mkv ... files")
     with tempfile.TemporaryDirectory() as work:
         return clip_read_benchmark(files, Path(work), clips=clips, track=track)
-
-
-def bench_text(result: ClipReads) -> str:
-    """The table in lines for people."""
-    return (
-        f"random clips of 16 frames, stride 2, 171x128, one thread, {result.files} videos, {result.clips} clips each\n"
-        f"  JPEG cache   {result.cache_per_second:8.1f} clips/s   ({result.cache_bytes / 1e6:.1f} MB)\n"
-        f"  decord       {result.decord_per_second:8.1f} clips/s   ({result.video_bytes / 1e6:.1f} MB of video)\n"
-        f"  ratio        {result.ratio:8.1f}"
-    )

@@ -150,25 +150,6 @@ def _verdicts(expected: Sequence[ExpectConfig], records: Sequence[RunRecord], ho
     return found
 
 
-def verdict_lines(found: Verdict) -> list[str]:
-    """A verdict for people: the state, the arithmetic, what stands beside."""
-    from harbench.reporting.verdicts import sentence
-
-    lines = [f"{found.state:14} {found.name} ({found.seeds} seed{'s' * (found.seeds != 1)})", f"  {sentence(found)}"]
-    lines.append(f"  target: {found.target.source}")
-    if found.interval:
-        low, high = found.interval
-        lines.append(f"  sampling interval {low:.2f} to {high:.2f} (another question: it takes no part)")
-    return [*lines, *(f"  note: {note}" for note in found.notes)]
-
-
-def check_text(report: CheckReport) -> str:
-    """The report for people."""
-    lines = [line for found in report.verdicts for line in verdict_lines(found)]
-    lines += [f"damaged        {folder}: {why}".replace("\n", "\n  ") for folder, why in report.broken.items()]
-    return "\n".join([*lines, f"Written to {report.page}"])
-
-
 def _markdown(verdicts: Sequence[Verdict], broken: Mapping[str, str]) -> str:
     """`reproduction.md`: a table of the verdicts, then each in words."""
     from harbench.reporting.verdicts import sentence

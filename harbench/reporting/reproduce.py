@@ -11,7 +11,7 @@ from harbench.errors import DatasetError, HarbenchError
 from harbench.files import write_text
 from harbench.recipe.shipped import recipe_paths
 from harbench.records import Track, silent
-from harbench.reporting.check import CheckReport, check, check_text
+from harbench.reporting.check import CheckReport, check
 from harbench.runs.catalog import read_any
 from harbench.runs.execute import every_run, run
 
@@ -126,14 +126,6 @@ def _needed(name: str, split: str, seeds: int, home: Path, runs: Path) -> str:
         elif each.seed == 0 and (found := obstacles(from_runs(each.recipe, runs), home=home)):
             return found[0]
     return ""
-
-
-def reproduction_text(found: Reproduction) -> str:
-    """The report for people."""
-    lines = [f"left out  {name}: {why.splitlines()[0]}" for name, why in found.left_out.items()]
-    lines += [f"FAILED    {name}: {why}" for name, why in found.failed.items()]
-    lines += [f"ran       {name}: {seconds:.0f} s" for name, seconds in found.seconds.items()]
-    return "\n".join([*lines, check_text(found.check)])
 
 
 def _appendix(found: Reproduction) -> str:

@@ -97,10 +97,3 @@ def recipe_schema() -> dict[str, Any]:
     for part in ("Recipe", "Fusion", "DataConfig", "FusionData", "InputConfig", "ModelConfig"):
         schema["$defs"][part].pop("required", None)  # the base may have it
     return schema
-
-
-def recipe_text(summary: RecipeSummary) -> str:
-    """The resolved recipe as YAML, every default written out."""
-    import yaml
-
-    return yaml.safe_dump(summary.resolved, sort_keys=False, allow_unicode=True).rstrip()

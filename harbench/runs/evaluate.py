@@ -178,23 +178,3 @@ def evaluate(
     )
     write_text(folder / "evaluations" / f"{number}.json", json.dumps(asdict(result), indent=2))
     return result
-
-
-def evaluation_text(result: Evaluation) -> str:
-    """The evaluation in lines for people."""
-    lines = [
-        f"{result.folder}: evaluation {result.number} on this test set",
-        f"  {result.views} views, average of {result.average}",
-    ]
-    for name, value in result.metrics.items():
-        if value is not None:
-            first = result.first.get(name)
-            lines.append(
-                f"  {name:10} {value:6.2f}" + (f"   (the run's number: {first:.2f})" if first is not None else "")
-            )
-    if result.failed:
-        sample, why = next(iter(result.failed.items()))
-        lines.append(f"  {len(result.failed)} test samples have no score and count as wrong, first {sample}: {why}")
-    if result.partial:
-        lines.append(f"  partial, never ranked: {result.partial}")
-    return "\n".join(lines)

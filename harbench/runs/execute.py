@@ -245,21 +245,3 @@ def summary(record: RunRecord, folder: str, state: str) -> RunReport:
         seconds=dict(record.seconds),
         notes=record.notes,
     )
-
-
-def run_text(report: RunReport) -> str:
-    """The report in lines for people."""
-    if report.plan:
-        return "\n".join(f"{key:12} {value}" for key, value in report.plan.items())
-    shown = [f"{name} {value:.2f}" for name, value in report.metrics.items() if value is not None]
-    interval = f"  (95 %: {report.interval[0]:.2f} to {report.interval[1]:.2f})" if report.interval else ""
-    lines = [f"{report.folder}: {report.state}"]
-    lines += [f"  {'  '.join(shown)}{interval}"] if shown else []
-    lines += [f"  {line}" for line in report.error.splitlines()]
-    lines += [f"  {name} took {seconds:.0f} s" for name, seconds in report.seconds.items()]
-    if report.failed:
-        lines.append(f"  {report.failed} test samples have no score and count as wrong")
-    if report.partial:
-        lines.append(f"  partial, never ranked: {report.partial}")
-    lines += [f"  note: {note}" for note in report.notes]
-    return "\n".join(lines)

@@ -13,7 +13,8 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score, top_k_accuracy_score
 
-from harbench.analysis.score import Scoring, score_file, scoring_text
+from harbench.analysis.score import Scoring, score_file
+from harbench.cli.texts import scoring_text
 from harbench.datasets.tables import load_split
 from harbench.errors import DatasetError
 

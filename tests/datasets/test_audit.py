@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harbench.analysis.audit_split import audit, audit_text
+from harbench.analysis.audit_split import audit
+from harbench.cli.texts import audit_text
 from harbench.datasets.checks import check_split
 from harbench.datasets.tables import load_rows, load_spec, load_split
 from harbench.errors import DatasetError

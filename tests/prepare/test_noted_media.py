@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from harbench import api
 from harbench.cli import app
+from harbench.cli.texts import run_text
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_notes_reach_everybody(work: Path) -> None:
         [str(work / "many.yaml")], home=work / "home", runs=work / "runs", overrides=("train.epochs=1",)
     )
     footnote = f"1 of 12 media were decoded with a note, the first is left/fay.avi: {note}"
-    assert report.notes == (footnote,) and f"note: {footnote}" in api.run_text(report)
+    assert report.notes == (footnote,) and f"note: {footnote}" in run_text(report)
     found = api.report(home=work / "home", runs=work / "runs", output=work / "reports")
     assert any(footnote in table.footnotes for table in found.board.tables)
     assert "left/fay.avi: the header declares 500 frames" in found.page.read_text(encoding="utf-8")

@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING
 from harbench.analysis.flips import TEMPLATES
 from harbench.records import UNKNOWN, Leaderboard, ProtocolFacts, Row, RunRecord, Table
 from harbench.reporting.details import RunDetail
-from harbench.reporting.page.axes import Axis, linear
-from harbench.reporting.page.figures import HEIGHT, WIDTH, Scatter, curves, scatters
-from harbench.reporting.page.matrix import matrix
+from harbench.reporting.page.figures import HEIGHT, WIDTH, Axis, Scatter, curves, linear, matrix, scatters
 from harbench.reporting.render import between, percent
 from harbench.runs.comparability import METRICS, key_differences, unknown_names
 
@@ -179,7 +177,7 @@ def _table_view(table_id: str, table: Table, first: Table) -> TableView:
 
 def _interval_axis(rows: Sequence[Row]) -> Axis:
     placed = [row for row in rows if row.place is not None] or rows
-    return linear([bound for row in placed for bound in (row.value, *(row.interval or ()))], 4, 96, within=(0.0, 100.0))
+    return linear([bound for row in placed for bound in (row.value, *(row.interval or ()))], 4, 96)
 
 
 def _choices(board: Leaderboard) -> dict[str, list[tuple[str, int]]]:

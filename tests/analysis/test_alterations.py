@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
+from harbench.analysis.alterations import ORDERS, Blanked, box_of_joints
 from harbench.evaluation.intervals import paired_interval
-from harbench.evaluation.probe import ORDERS, Blanked, box_of_joints
 from harbench.frames.clips import ClipDataset
 from harbench.recipe import EvalConfig, InputConfig
 from harbench.records import MediaInfo, Sample
