@@ -13,7 +13,7 @@ from harbench.errors import DatasetError, RunError
 from harbench.evaluation.processes import choose_device
 from harbench.records import Predictions, Sample, SplitTable, Track, silent
 from harbench.runs.evaluate import OpenRun, open_run
-from harbench.runs.folder import read_train_ids
+from harbench.runs.seen import media_id, read_train_ids
 
 if TYPE_CHECKING:
     import numpy as np
@@ -191,8 +191,10 @@ def _other_splits(opened: OpenRun, home: Path) -> Iterator[tuple[str, tuple[Samp
     from harbench.datasets.tables import load_split
 
     table, chosen = opened.inputs.table, opened.recipe.data.classes
-    seen = {name.removeprefix(f"{table.dataset}/") for name in read_train_ids(opened.folder)}
     tables = [load_split(table.dataset, split, home) for split in opened.inputs.spec.splits]
+    trained = set(read_train_ids(opened.folder))
+    spec = opened.inputs.spec
+    seen = {s.sample_id for each in [table, *tables] for s in each.samples if media_id(spec, s) in trained}
     groups = {s.group for each in [table, *tables] for s in each.samples if s.sample_id in seen} - {""}
     own = {sample.sample_id for sample in table.subset("test")}
     for other in [keep_classes(each, chosen) if chosen else each for each in tables]:

@@ -30,6 +30,9 @@ OkMissing = Annotated[int, typer.Option(min=0, help="Go on without up to N media
 Prepare = Annotated[
     bool, typer.Option("--prepare", help="First fetch the media and build the caches that the recipes read.")
 ]
+AllowSeen = Annotated[
+    bool, typer.Option("--allow-seen", help="Score test samples that the weights were trained on; never ranked.")
+]
 Grid = Annotated[
     list[str] | None,
     typer.Option("--grid", help="Values to search, e.g. train.optimizer.lr=1e-3,3e-3; ranked on val, never on test."),
@@ -92,6 +95,7 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Repeat a finished run.")] = False,
     ok_missing: OkMissing = 0,
     prepare: Prepare = False,
+    allow_seen: AllowSeen = False,
     grid: Grid = None,
     workers: Workers = 0,
     slurm: Slurm = None,
@@ -116,9 +120,10 @@ def run(
             best = api.grid(recipe[0], grid, tag=tag or "grid", **shared)
         elif several:
             how: dict[str, Any] = {"devices": devices, "workers": workers, "slurm": slurm or ()}
-            done = api.queue(recipe, seeds=seeds, tag=tag, **how, **shared)
+            done = api.queue(recipe, allow_seen=allow_seen, seeds=seeds, tag=tag, **how, **shared)
         else:
-            done = api.run(recipe, seeds=seeds, seed=seed, tag=tag, dry_run=dry_run, prepare=prepare, **shared)
+            once: dict[str, Any] = {"seed": seed, "dry_run": dry_run, "prepare": prepare}
+            done = api.run(recipe, allow_seen=allow_seen, seeds=seeds, tag=tag, **once, **shared)
     if api.follows():
         return
     if grid:
@@ -149,6 +154,7 @@ def evaluate(
     average: Annotated[str | None, typer.Option(help="prob or logit.")] = None,
     device: Device = "auto",
     ok_missing: OkMissing = 0,
+    allow_seen: AllowSeen = False,
     as_json: Json = False,
 ) -> None:
     """Evaluate a finished run with other views. Kept under evaluations/, never put in place of the run's number."""
@@ -161,6 +167,7 @@ def evaluate(
             clips=clips,
             crops=crops,
             average=average,
+            allow_seen=allow_seen,
             device=device,
             track=track,
         )

@@ -50,6 +50,7 @@ def spec(
     return DatasetSpec(
         name=name,
         title=title,
+        origin="ntu",
         modality="pose",
         unit="video",
         splits=tuple(counts),

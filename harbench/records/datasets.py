@@ -90,6 +90,11 @@ class DatasetSpec:
     """What a group is, in words ("source video", "person"); empty: the publisher gives none."""
     source: str = ""
     """Where a group is `<class>/<source>` and the same source is under other classes too: what it is ("film")."""
+    origin: str = ""
+    """The collection that its media come from, where that is not its own name: media of one origin and one path without
+    suffix are the same media (NTU 60 is part of NTU 120)."""
+    origin_media: Callable[[str], str] | None = None
+    """From a media path without suffix to its path in the origin; None: they are the same."""
     overlaps: tuple[str, ...] = ()
     """Data sets that share clips with this one, under the same base names; harbench may have no table of them."""
     leave_one_group_out: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +15,9 @@ from harbench.evaluation.processes import alone, choose_device
 from harbench.files import write_text
 from harbench.paths import cache_folder
 from harbench.records import RunRecord, Track, silent
-from harbench.runs.folder import check_model_file, seen_in_test
+from harbench.runs.folder import check_model_file
 from harbench.runs.inputs import Inputs, caches_of, open_inputs
+from harbench.runs.seen import Seen, media_id
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,7 +56,9 @@ class OpenRun:
     model: nn.Module
 
 
-def open_run(folder: Path, *, home: Path, runs: Path, views: Mapping[str, object] | None = None) -> OpenRun:
+def open_run(
+    folder: Path, *, home: Path, runs: Path, views: Mapping[str, object] | None = None, allow_seen: bool = False
+) -> OpenRun:
     """Open the finished run in `folder` (also relative to `runs`), with `views` in place of those of its recipe.
 
     Raises:
@@ -91,27 +94,35 @@ def open_run(folder: Path, *, home: Path, runs: Path, views: Mapping[str, object
         model.load_state_dict(state)
     except (RuntimeError, ValueError) as error:  # tensors of another shape; metadata that is no JSON
         raise RunError(f"{folder}/{WEIGHTS} does not fit the model of recipe.yaml beside it: {error}") from None
-    _refuse_seen(folder, record, inputs, metadata)
+    if count := _seen_in_test(folder, record, inputs, metadata, allow_seen):
+        words = f"{count} of {len(inputs.test.ids)} test samples were in the training data of its weights"
+        record = replace(record, partial=record.partial or words)
     return OpenRun(folder, record, recipe, inputs, model)
 
 
-def _refuse_seen(folder: Path, record: RunRecord, inputs: Inputs, metadata: Mapping[str, str]) -> None:
-    """RunError where the weights were trained on test samples, but for a run that says so itself and is never ranked."""
+def _seen_in_test(
+    folder: Path, record: RunRecord, inputs: Inputs, metadata: Mapping[str, str], allow_seen: bool
+) -> int:
+    """How many test samples the weights were trained on, beside what the run's own table trains on.
+
+    RunError where there are any, unless `allow_seen` or the run's record says so itself.
+    """
     from harbench.runs.store import WEIGHTS
-    from harbench.training.checkpoint import samples_of
 
     path, source = folder / WEIGHTS, f"{record.dataset} {record.split}"
-    seen = samples_of(path, metadata)
-    if seen is None and metadata.get("trained_on", source) == source:
-        log.info("%s was made by an older harbench and does not name its training samples", path)
-        return
-    count, test = seen_in_test(inputs, seen.ids if seen else ()), len(inputs.test.ids)
-    if seen is None or count > record.samples.get("seen", 0):
-        found = f"{count} of the {test} test samples of {source}" if seen else "other samples"
-        raise RunError(
-            f"{path} was trained on {found}: it is of {metadata.get('trained_on', 'another training')}, and {folder} is "
-            "not. Put the run's own weights back, or repeat it with --force"
-        )
+    seen = Seen.of_metadata(path, metadata)
+    own = {media_id(inputs.spec, sample) for sample in inputs.table.samples if sample.subset != "test"}
+    count = Seen(seen.ids - own).count(inputs.spec, inputs.table.subset("test"))
+    elsewhere = metadata.get("trained_on", source) != source and bool(seen.unknown) and not seen.ids
+    if allow_seen or (count <= record.samples.get("seen", 0) and not elsewhere):
+        if seen.unknown:
+            log.info("%s", seen.unknown)
+        return count
+    found = "other samples" if elsewhere else f"{count} of the {len(inputs.test.ids)} test samples of {source}"
+    raise RunError(
+        f"{path} was trained on {found}: it is of {metadata.get('trained_on', 'another training')}, and {folder} is not. "
+        "Put the run's own weights back, repeat it with --force, or say --allow-seen: the score is then never ranked"
+    )
 
 
 def _check_samples(folder: Path, inputs: Inputs) -> None:
@@ -135,6 +146,7 @@ def evaluate(
     clips: int | None = None,
     crops: int | None = None,
     average: str | None = None,
+    allow_seen: bool = False,
     device: str = "auto",
     track: Track = silent,
 ) -> Evaluation:
@@ -150,9 +162,8 @@ def evaluate(
     from harbench.frames.streams import normalize
 
     changes = {"clips": clips, "crops": crops, "average": average}
-    opened = open_run(
-        folder, home=home, runs=runs, views={key: value for key, value in changes.items() if value is not None}
-    )
+    given = {key: value for key, value in changes.items() if value is not None}
+    opened = open_run(folder, home=home, runs=runs, views=given, allow_seen=allow_seen)
     folder, record, recipe, inputs = opened.folder, opened.record, opened.recipe, opened.inputs
     views = recipe.eval
     predictions = predict(

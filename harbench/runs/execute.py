@@ -55,13 +55,15 @@ def run(
     force: bool = False,
     ok_missing: int = 0,
     prepare: bool = False,
+    allow_seen: bool = False,
     track: Track = silent,
 ) -> list[RunReport]:
     """Train and evaluate every recipe on every split with every seed, or with one `seed` alone.
 
     All recipes are validated before the first is started. A finished run is left alone unless `force`; an unfinished
     one goes on where it was, to the bit. Under `torchrun` every process calls this, and all return the same. With
-    `prepare`, the media and caches that the recipes read are made first, as `prepare_inputs` does.
+    `prepare`, the media and caches that the recipes read are made first, as `prepare_inputs` does. Weights that have seen
+    test samples are refused unless `allow_seen`.
 
     Raises:
         RecipeError: with every problem of a recipe at once.
@@ -77,13 +79,18 @@ def run(
         track = silent if follows() else track
         planned = every_run(recipes, home, runs, split, chosen, overrides, tag)
         if dry_run:
-            return [plan(each.recipe, each.folder, each.seed, home=home, runs=runs) for each in planned]
+            return [
+                plan(each.recipe, each.folder, each.seed, home=home, runs=runs, allow_seen=allow_seen)
+                for each in planned
+            ]
         done = []
         for each in planned:
             if len(planned) > 1 and not force and (damage := damaged(each)):
                 done.append(damage)
                 continue
-            done.append(_one_run(each.recipe, each.folder, each.seed, home, runs, device, force, ok_missing, track))
+            done.append(
+                _one_run(each.recipe, each.folder, each.seed, home, runs, device, force, ok_missing, allow_seen, track)
+            )
             if not follows():
                 join_splits(each.folder, home=home)
         return done
@@ -149,6 +156,7 @@ def _one_run(
     device: str,
     force: bool,
     ok_missing: int,
+    allow_seen: bool,
     track: Track,
 ) -> RunReport:
     from harbench.recipe import Fusion
@@ -165,7 +173,9 @@ def _one_run(
             record = fuse_runs(recipe, folder, seed, home=home, runs=runs)
             return summary(record, str(folder), "finished")
         where = choose_device(device)
-        with opened(recipe, folder, seed, where, home=home, runs=runs, ok_missing=ok_missing) as inputs:
+        with opened(
+            recipe, folder, seed, where, home=home, runs=runs, ok_missing=ok_missing, allow_seen=allow_seen
+        ) as inputs:
             return _train_and_evaluate(inputs, folder, seed, runs, where, track)
 
 

@@ -15,9 +15,10 @@ from harbench.errors import HarbenchWarning, RunError
 from harbench.evaluation.processes import environment, follows
 from harbench.files import write_text
 from harbench.records import EpochStats, Track
-from harbench.runs.folder import keep_model_file, log_file, with_seen, write_train_ids
-from harbench.runs.inputs import CACHES, Inputs, caches_of, from_runs, obstacles, open_inputs
+from harbench.runs.folder import keep_model_file, log_file
+from harbench.runs.inputs import CACHES, Inputs, caches_of, from_runs, obstacles, open_inputs, with_seen
 from harbench.runs.record import view_gflops
+from harbench.runs.seen import write_train_ids
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,15 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def opened(
-    recipe: Recipe, folder: Path, seed: int, device: torch.device, *, home: Path, runs: Path, ok_missing: int
+    recipe: Recipe,
+    folder: Path,
+    seed: int,
+    device: torch.device,
+    *,
+    home: Path,
+    runs: Path,
+    ok_missing: int,
+    allow_seen: bool = False,
 ) -> Iterator[Inputs]:
     """What the recipe reads, with everything beside the weights written into `folder`; log lines go to its log.txt.
 
@@ -40,10 +49,11 @@ def opened(
 
     written, recipe = recipe, from_runs(recipe, runs)
     caches = caches_of(folder)
-    in_the_way = obstacles(recipe, home=home, ok_missing=ok_missing, caches=caches)
+    in_the_way = obstacles(recipe, home=home, ok_missing=ok_missing, allow_seen=allow_seen, caches=caches)
     if in_the_way:
         raise RunError("\n\n".join(in_the_way))
-    inputs, seen = with_seen(open_inputs(recipe, seed, home=home, ok_missing=ok_missing, caches=caches))
+    opened = open_inputs(recipe, seed, home=home, ok_missing=ok_missing, caches=caches)
+    inputs = with_seen(opened, allow_seen=allow_seen)
     if follows():
         yield inputs
         return
@@ -54,8 +64,8 @@ def opened(
     write_train_ids(folder, inputs.seen)
     with log_file(folder / "log.txt"):
         log.info("%s", folder)
-        if seen:
-            log.warning("%s: this run will be shown and never ranked", seen)
+        if inputs.seen_in_test or inputs.seen.unknown:
+            log.warning("%s: this run will be shown and never ranked", inputs.partial)
         yield inputs
 
 

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import logging
 import re
 import shutil
-import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harbench.errors import RecipeError, RunError
 from harbench.evaluation.processes import follows
-from harbench.files import expanded, locked, replacing, write_text
-from harbench.runs.inputs import Inputs
+from harbench.files import locked, write_text
 
 if TYPE_CHECKING:
-    from harbench.recipe import Fusion, ModelConfig, Recipe
-    from harbench.training.checkpoint import Seen
+    from harbench.recipe import Fusion, Recipe
 
 log = logging.getLogger(__name__)
 MODEL_FILE = "model.py"
@@ -135,75 +130,3 @@ def _model_file(recipe: Recipe) -> Path | None:
     """The file of `model.name: path/to/file.py:function`."""
     place, _, function = recipe.model.name.rpartition(":")
     return Path(place) if function and place.endswith(".py") else None
-
-
-# ------------------------------------------------------------------------------------------- what weights have seen
-def seen_before(config: ModelConfig) -> Seen:
-    """What the weights that a recipe starts from have seen; nothing is said of weights from elsewhere."""
-    from harbench.models.hubs import is_published
-    from harbench.models.weight_files import read_metadata
-    from harbench.runs.store import WEIGHTS
-    from harbench.training.checkpoint import Seen, samples_of
-
-    if config.init_from is not None:
-        folder = expanded(config.init_from)
-        path, told = folder / WEIGHTS, run_seen(folder)
-    elif config.weights is not None and not is_published(config.weights):
-        path, told = expanded(config.weights), Seen(frozenset())
-    else:
-        return Seen(frozenset())
-    own = samples_of(path, read_metadata(path)) or Seen(frozenset())  # whatever the folder says of them
-    return Seen(told.ids | own.ids, told.unknown or own.unknown)
-
-
-def run_seen(folder: Path) -> Seen:
-    """What the weights of a finished run have seen; *unknown* where its list is missing, empty or damaged."""
-    from harbench.training.checkpoint import Seen
-
-    try:
-        return Seen.of(read_train_ids(folder), folder)
-    except RunError as error:
-        log.warning("%s", error)
-        return Seen(frozenset(), f"the training samples of {folder} are not known")
-
-
-def write_train_ids(folder: Path, seen: Seen) -> None:
-    """train_ids.txt.gz, so that scoring these samples later can be refused."""
-    from harbench.runs.store import TRAIN_IDS
-
-    with replacing(folder / TRAIN_IDS, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
-        packed.writelines(f"{line}\n".encode() for line in seen.lines)
-
-
-def seen_in_test(inputs: Inputs, ids: Collection[str]) -> int:
-    """How many of the test samples are among `ids`."""
-    return sum(f"{inputs.table.dataset}/{sample.sample_id}" in ids for sample in inputs.table.subset("test"))
-
-
-def with_seen(inputs: Inputs) -> tuple[Inputs, str]:
-    """The inputs with what the weights that the recipe starts from have seen, and that test samples are, or may be,
-    among that: why the run is then partial.
-    """
-    from harbench.training.checkpoint import Seen
-
-    config, test = inputs.recipe.model, inputs.table.subset("test")
-    before = seen_before(config)
-    count = seen_in_test(inputs, before.ids)
-    known = f"{count} of {len(test)} test samples were in the training data of {config.init_from or config.weights}"
-    words = "; ".join([known] * bool(count) + [before.unknown] * bool(before.unknown))
-    partial = "; ".join(filter(None, (inputs.partial, words)))
-    return replace(inputs, seen=Seen(before.ids | inputs.seen.ids, before.unknown), partial=partial), words
-
-
-def read_train_ids(folder: Path) -> list[str]:
-    """The lines of a finished run's train_ids.txt.gz. Raises RunError when it is missing, empty or damaged."""
-    from harbench.runs.store import TRAIN_IDS, checked_file
-
-    try:
-        with gzip.open(checked_file(folder, TRAIN_IDS), "rt", encoding="utf-8") as lines:
-            found = lines.read().splitlines()
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise RunError(f"{folder}/{TRAIN_IDS} cannot be read ({error}); repeat that run with --force") from None
-    if not found:
-        raise RunError(f"{folder}/{TRAIN_IDS} is empty, so what was trained on is not known; repeat it with --force")
-    return found

@@ -15,7 +15,8 @@ from harbench.errors import RunError, did_you_mean
 from harbench.evaluation.processes import environment, follows
 from harbench.files import write_text
 from harbench.records import ClassLabel, Comparability, Metrics, Predictions, ProtocolFacts, RunRecord, RunReport
-from harbench.runs.folder import log_file, run_seen, write_train_ids
+from harbench.runs.folder import log_file
+from harbench.runs.seen import Seen, run_seen, write_train_ids
 
 if TYPE_CHECKING:
     from harbench.recipe import Fusion, Member
@@ -50,7 +51,6 @@ def fuse_runs(fusion: Fusion, folder: Path, seed: int, *, home: Path, runs: Path
     from harbench.evaluation.metrics import score
     from harbench.recipe import dump_recipe
     from harbench.runs.store import save_run
-    from harbench.training.checkpoint import Seen
 
     parts = _opened(fusion, seed, runs)
     _check_alike(parts)

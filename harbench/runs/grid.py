@@ -107,7 +107,7 @@ def _grid(
         where = choose_device(device)
         with (
             held(each, folder, force),
-            opened(each, folder, 0, where, home=home, runs=runs, ok_missing=ok_missing) as inputs,
+            opened(each, folder, 0, where, home=home, runs=runs, ok_missing=ok_missing, allow_seen=True) as inputs,
         ):
             _, stats = train(inputs, folder, 0, where, silent if follows() else track)
         trials.append(_trial(settings, stats, each.train.selection, folder))

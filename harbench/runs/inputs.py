@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from harbench.errors import CacheError, MediaError, RunError, WeightsError
 from harbench.files import expanded
 from harbench.records import DatasetSpec, FrameCache, Sample, SplitTable, Subset
+from harbench.runs.seen import Seen, media_id, seen_before
 
 if TYPE_CHECKING:
     from harbench.frames.cache import MappedCache
     from harbench.frames.clips import ClipDataset
     from harbench.recipe import CacheConfig, EvalConfig, InputConfig, Recipe, TrainSubset
-    from harbench.training.checkpoint import Seen
 
 _LOG = logging.getLogger(__name__)
 CACHES = "caches.txt"
@@ -38,9 +38,9 @@ class Inputs:
     caches: tuple[str, ...]
     """Folder names of the caches that are read: the recipe's, then the poses beside it."""
     trained_on: tuple[str, ...]
-    """`<dataset>/<sample id>` of every sample that the weights will have seen."""
+    """The media (`seen.media_id`) of every sample that the run trains on."""
     seen: Seen
-    """These, and what the run that the recipe starts from has seen (`folders.with_seen`)."""
+    """These, and what the run that the recipe starts from has seen (`with_seen`)."""
     train: ClipDataset
     val: ClipDataset | None
     """What is scored during training: val with one clip a sample where some is held out, test for a recipe that selects
@@ -54,6 +54,8 @@ class Inputs:
     """Media of the table that are not in the cache."""
     partial: str
     """Why a run on these inputs is not ranked; empty when it is complete."""
+    seen_in_test: int = 0
+    """How many test samples are of media that the weights had seen before this run."""
 
 
 def load_table(recipe: Recipe, home: Path) -> SplitTable:
@@ -113,7 +115,6 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int, cache
     from harbench.frames.clips import Beside, ClipDataset
     from harbench.prepare.boxes import load_boxes
     from harbench.recipe import CacheConfig
-    from harbench.training.checkpoint import Seen
 
     spec = load_spec(recipe.data.dataset, home)
     official = len(load_split(recipe.data.dataset, recipe.data.split, home).classes)
@@ -147,7 +148,7 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int, cache
         raise CacheError(
             f"no training sample of {table.dataset} {table.split} is in the cache. Run {prepare_line(recipe)}"
         )
-    trained_on = tuple(f"{table.dataset}/{sample.sample_id}" for sample in seen)
+    trained_on = tuple(media_id(spec, sample) for sample in seen)
     return Inputs(
         recipe=recipe,
         spec=spec,
@@ -246,12 +247,38 @@ def from_runs(recipe: Recipe, runs: Path) -> Recipe:
     return recipe.model_copy(update={"model": recipe.model.model_copy(update={"init_from": str(runs / parent)})})
 
 
-def obstacles(recipe: Recipe, *, home: Path, ok_missing: int = 0, caches: Sequence[str] = ()) -> list[str]:
+def with_seen(inputs: Inputs, *, allow_seen: bool) -> Inputs:
+    """The inputs with the media that the weights which the recipe starts from have seen.
+
+    Where test samples are, or may be, among them, the run is partial.
+
+    Raises:
+        RunError: test samples are among them, and not `allow_seen`.
+    """
+    config, test = inputs.recipe.model, inputs.table.subset("test")
+    before = seen_before(config)
+    count = before.count(inputs.spec, test)
+    words = f"{count} of {len(test)} test samples were in the training data of {config.init_from or config.weights}"
+    if count and not allow_seen:
+        raise RunError(
+            f"{words}, so their score says little of {inputs.table.dataset} {inputs.table.split}. Start from weights that "
+            "have not seen them, or say --allow-seen: the run is then shown and never ranked"
+        )
+    reasons = [inputs.partial, words if count else "", before.unknown]
+    partial = "; ".join(filter(None, reasons))
+    return replace(inputs, seen=before | inputs.seen, seen_in_test=count, partial=partial)
+
+
+def obstacles(
+    recipe: Recipe, *, home: Path, ok_missing: int = 0, allow_seen: bool = False, caches: Sequence[str] = ()
+) -> list[str]:
     """Everything that keeps a run from starting: data and weights, each one message with the way out."""
-    found = []
+    inputs: list[Inputs] = []
+    found: list[str] = []
     for attempt in (
-        lambda: open_inputs(recipe, 0, home=home, ok_missing=ok_missing, caches=caches),
+        lambda: inputs.append(open_inputs(recipe, 0, home=home, ok_missing=ok_missing, caches=caches)),
         lambda: _check_weights(recipe),
+        lambda: inputs and not found and with_seen(inputs[0], allow_seen=allow_seen),
     ):
         try:
             attempt()

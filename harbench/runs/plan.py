@@ -20,17 +20,19 @@ if TYPE_CHECKING:
     from harbench.records import SplitTable
 
 
-def plan(recipe: Recipe | Fusion, folder: Path, seed: int, *, home: Path, runs: Path) -> RunReport:
+def plan(
+    recipe: Recipe | Fusion, folder: Path, seed: int, *, home: Path, runs: Path, allow_seen: bool = False
+) -> RunReport:
     """Resolve, count and estimate; nothing is trained or written. Needs neither media nor weights."""
     from harbench.recipe import Fusion
     from harbench.runs.fuse import fusion_plan
 
     if isinstance(recipe, Fusion):
         return fusion_plan(recipe, folder, seed, runs=runs)
-    return _training_plan(from_runs(recipe, runs), folder, seed, home)
+    return _training_plan(from_runs(recipe, runs), folder, seed, home, allow_seen)
 
 
-def _training_plan(recipe: Recipe, folder: Path, seed: int, home: Path) -> RunReport:
+def _training_plan(recipe: Recipe, folder: Path, seed: int, home: Path, allow_seen: bool) -> RunReport:
     from harbench.datasets.tables import load_spec
     from harbench.models.build import build_model
     from harbench.models.profile import count_parameters
@@ -47,7 +49,7 @@ def _training_plan(recipe: Recipe, folder: Path, seed: int, home: Path) -> RunRe
     views = len(table.subset("test")) * recipe.eval.views
     micro = min(recipe.train.micro_batch or recipe.train.batch_size, max(1, len(table.subset("train"))))
     parameters = count_parameters(model)
-    in_the_way = obstacles(recipe, home=home) or _misfit(recipe, table)
+    in_the_way = obstacles(recipe, home=home, allow_seen=allow_seen) or _misfit(recipe, table)
     cache = paths.cache_folder(home, table.dataset, recipe.data.cache.name)
     details = {
         "recipe": dump_recipe(recipe),

@@ -35,6 +35,7 @@ def queue(
     devices: int = 1,
     force: bool = False,
     ok_missing: int = 0,
+    allow_seen: bool = False,
     workers: int = 0,
     slurm: Sequence[str] = (),
     track: Track = silent,
@@ -61,7 +62,7 @@ def queue(
     }
     options = [word for text in overrides for word in ("--set", text)] + (["--tag", tag] if tag else [])
     options += ["--device", device, "--devices", str(devices), "--ok-missing", str(ok_missing)]
-    options += ["--force"] if force else []
+    options += ["--force"] * force + ["--allow-seen"] * allow_seen
     waiting = [each for each in planned if each.folder not in reports]
     trainings = [each for each in waiting if not isinstance(each.recipe, Fusion)]
     fusions = [each for each in waiting if isinstance(each.recipe, Fusion)]

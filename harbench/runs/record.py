@@ -21,8 +21,8 @@ from harbench.records import (
     RunRecord,
     SplitTable,
 )
-from harbench.runs.folder import seen_in_test
 from harbench.runs.inputs import Inputs
+from harbench.runs.seen import METADATA
 
 if TYPE_CHECKING:
     from torch import nn
@@ -159,7 +159,7 @@ def view_gflops(model: nn.Module, recipe: Recipe, spec: DatasetSpec, classes: in
 
 
 def training_hash(inputs: Inputs) -> str:
-    """SHA-256 over the sorted `<dataset>/<sample id>` lines of what was trained on."""
+    """SHA-256 over the sorted media of what was trained on."""
     ids = sorted(inputs.trained_on)
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
@@ -189,7 +189,7 @@ def model_metadata(inputs: Inputs) -> dict[str, str]:
         "trained_on": f"{inputs.table.dataset} {inputs.table.split}",
         "train_samples": str(len(inputs.trained_on)),
         "train_sha256": training_hash(inputs),
-        "train_ids": inputs.seen.packed,
+        METADATA: inputs.seen.packed,
     }
 
 
@@ -226,7 +226,7 @@ def make_record(
     recipe, key, protocol = inputs.recipe, key_of(inputs), protocol_of(inputs)
     groups = [sample.group for sample in inputs.table.subset("test")]
     intervals, method = intervals_of(predictions, recipe.eval.average, groups)
-    seen = seen_in_test(inputs, inputs.seen.ids)
+    seen = inputs.seen_in_test
     milliseconds, where = latency(model, *input_shapes(recipe, inputs.spec))
     return RunRecord(
         folder=folder,

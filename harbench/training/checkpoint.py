@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import zipfile
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,34 +25,6 @@ logger = logging.getLogger(__name__)
 STATE = "state.pt"
 INEXACT = "inexact.txt"
 """What kept a training from repeating to the bit, a line each; there is no such file when nothing did."""
-_UNKNOWN = "(unknown)"
-"""A line among training samples: there are others, which are not known."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """The samples that weights were trained on, here and in the runs that they come from."""
-
-    ids: frozenset[str]
-    """`<dataset>/<sample id>`"""
-    unknown: str = ""
-    """Why there may be others; empty: these are all."""
-
-    @classmethod
-    def of(cls, lines: Iterable[str], source: Path) -> Seen:
-        """From the lines in the file `source`."""
-        ids = frozenset(lines)
-        return cls(ids - {_UNKNOWN}, f"the training samples of {source} are not all known" * (_UNKNOWN in ids))
-
-    @property
-    def lines(self) -> list[str]:
-        """As train_ids.txt.gz has them, sorted."""
-        return sorted(self.ids | ({_UNKNOWN} if self.unknown else set()))
-
-    @property
-    def packed(self) -> str:
-        """The lines as `train_ids` in the metadata of a checkpoint."""
-        return base64.b64encode(zlib.compress("\n".join(self.lines).encode(), 9)).decode()
 
 
 class Stateful(Protocol):
@@ -180,16 +150,6 @@ def load_model_weights(
             "Use the data set, the split and the class list that it was trained on."
         )
     return state, metadata
-
-
-def samples_of(path: Path, metadata: Mapping[str, str]) -> Seen | None:
-    """What a checkpoint says that it has seen; None where it says nothing. Raises WeightsError when it is damaged."""
-    if "train_ids" not in metadata:
-        return None
-    try:
-        return Seen.of(zlib.decompress(base64.b64decode(metadata["train_ids"])).decode().splitlines(), path)
-    except (ValueError, zlib.error) as error:
-        raise WeightsError(f"{path}: its list of training samples is damaged ({error}). Repeat that run") from None
 
 
 def _environment(device: torch.device) -> dict[str, Any]:

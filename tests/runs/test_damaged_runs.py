@@ -19,6 +19,7 @@ from toys import many_people
 
 from harbench import api, cli
 from harbench.errors import RunError
+from harbench.runs.seen import METADATA
 from harbench.runs.store import load_run
 
 RUN, FOLD, OTHER = (f"many/{name}/seed0" for name in ("many+a/official", "many+a/lopo-eve", "many+b/official"))
@@ -122,7 +123,7 @@ def test_check_goes_on_without_a_bad_run(work: Path, command: Command, name: str
 def test_compare_and_run_go_on_without_a_bad_run(work: Path, command: Command) -> None:
     damage(work / "runs" / OTHER / "run.json", "half")
     code, out, _ = command("compare", RUN, OTHER, RUN)
-    assert code == 3 and f"damaged  {OTHER}" in out and "B - A" in out
+    assert code == 3 and f"damaged        {OTHER}" in out and "B - A" in out
     damage(work / "runs" / FOLD / "run.json", "half")
     for more in ((), ("--workers", "1")):
         code, out, _ = command("run", "many.yaml", "--split", "official,lopo-eve", "--tag", "a", *more)
@@ -163,18 +164,23 @@ def test_weights_of_another_fold_are_refused(work: Path, how: str) -> None:
     else:
         path = work / "runs" / FOLD / "model.safetensors"
         with safe_open(path, framework="pt") as opened:
-            metadata = {key: value for key, value in opened.metadata().items() if key != "train_ids"}
+            metadata = {key: value for key, value in opened.metadata().items() if key != METADATA}
         safetensors.torch.save_file(safetensors.torch.load_file(path), folder / "model.safetensors", metadata)
         raw = json.loads((folder / "run.json").read_text())
         (folder / "run.json").write_text(json.dumps(raw | {"files": {}}))
         words = "was trained on other samples: it is of many lopo-eve"
     with pytest.raises(RunError, match=words):
         api.evaluate(Path(RUN), **every(work))
+    if how == "its hash too":
+        found = api.evaluate(Path(RUN), allow_seen=True, **every(work))
+        assert found.partial == "2 of 4 test samples were in the training data of its weights"
 
 
 def child(work: Path, *overrides: str, tag: str = "child") -> str:
     """Why a run that starts from other weights is not ranked."""
-    api.run([str(work / "many.yaml")], overrides=("train.epochs=0", *overrides), tag=tag, **every(work))
+    api.run(
+        [str(work / "many.yaml")], overrides=("train.epochs=0", *overrides), tag=tag, allow_seen=True, **every(work)
+    )
     return load_run(work / f"runs/many/many+{tag}/official/seed0").partial
 
 

@@ -220,8 +220,10 @@ def test_weights_that_have_seen_the_test_samples_are_never_ranked(work: Path, ca
     seen = gzip.decompress((parent / "train_ids.txt.gz").read_bytes()).decode()
     ours = "".join(f"many/{direction}/{person}\n" for direction in ("left", "right") for person in ("eve", "fay"))
     write_whole(parent, "train_ids.txt.gz", gzip.compress((seen + ours).encode()))
-    run(work, f"model.init_from={parent}", "train.epochs=1", tag="child")
     words = f"4 of 4 test samples were in the training data of {parent}"
+    with pytest.raises(RunError, match=rf"{words}.*--allow-seen"):
+        run(work, f"model.init_from={parent}", "train.epochs=1", tag="child")
+    run(work, f"model.init_from={parent}", "train.epochs=1", tag="child", allow_seen=True)
     assert load_run(work / "runs/many/many+child/official/seed0").partial == words
     assert f"{words}: this run will be shown and never ranked" in caplog.text
 
