@@ -68,12 +68,12 @@ def test_ten_mistakes_get_ten_lines(tmp_path: Path) -> None:
         ({"train": {"refit": True}}, "selection: val"),
         ({"eval": {"crops": 2}}, "eval.crops"),
         ({"train": {"schedule": {"name": "step"}}}, "milestones"),
-        ({"train": {"schedule": {"name": "one_cycle", "warmup_epochs": 1}}}, "use rise"),
+        ({"train": {"schedule": {"name": "plateau", "warmup_epochs": 1}}}, "not with name: plateau"),
         ({"train": {"schedule": {"name": "plateau"}}}, "plateau needs data.validation"),
         ({"train": {"schedule": {"watch": "train"}}}, "name: plateau"),
         ({"train": {"early_stopping": 3}}, "early_stopping needs data.validation"),
         ({"train": {"mixup": 0.2, "micro_batch": 1}}, "at least 2"),
-        ({"train": {"unfreeze_epoch": 2}}, "nothing is frozen"),
+        ({"train": {"epochs": 2, "stop_epoch": 3}}, "is after the last of epochs: 2"),
         ({"train": {"optimizer": {"name": "adamw", "nesterov": True}}}, "name: sgd"),
         ({"train": {"optimizer": {"betas": [1.0, 0.9]}}}, "betas"),
         ({"train": {"mixup": 0.2, "batch_size": 1}}, "blend pairs"),
@@ -122,15 +122,15 @@ def test_what_may_be_one_of_several_types_is_one_mistake(tmp_path: Path) -> None
 
 
 def test_what_training_never_reaches() -> None:
-    train = {"epochs": 9, "schedule": {"name": "step", "milestones": [8, 9, 12], "warmup_epochs": 10}, "freeze": ["a"]}
-    assert TrainConfig.model_validate({**train, "unfreeze_epoch": 9}).never_reached == (
-        "schedule.milestones: 9, 12",
+    late = {"epochs": 9, "schedule": {"name": "step", "milestones": [11, 12], "warmup_epochs": 10}}
+    assert TrainConfig.model_validate(late).never_reached == (
+        "schedule.milestones: 11, 12",
         "schedule.warmup_epochs: 10",
-        "unfreeze_epoch: 9",
     )
-    train["schedule"] = {"name": "step", "milestones": [8], "warmup_epochs": 9}
-    assert TrainConfig.model_validate({**train, "unfreeze_epoch": 8}).never_reached == ()
-    assert TrainConfig.model_validate({**train, "epochs": 0}).never_reached == ()
+    early = {"epochs": 9, "schedule": {"name": "step", "milestones": [8], "warmup_epochs": 7}}
+    assert TrainConfig.model_validate(early).never_reached == ()
+    assert TrainConfig.model_validate({**early, "stop_epoch": 8}).never_reached == ("schedule.milestones: 8",)
+    assert TrainConfig.model_validate({**late, "epochs": 0}).never_reached == ()
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_augmentation_of_what_is_not_read_is_without_effect(stream: str, idle: s
 
 
 def test_settings_without_effect_are_warnings(tmp_path: Path) -> None:
-    with pytest.warns(HarbenchWarning, match=r"^without effect: .*milestones: 20, 30, but training ends after .*: 20"):
+    with pytest.warns(HarbenchWarning, match=r"^without effect: .*milestones: 20, 30, but training ends after epoch 20"):
         warn_of_settings(read_recipe("r2plus1d_18_linear", ("train.epochs=20",), home=tmp_path))
 
 

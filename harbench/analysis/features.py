@@ -83,7 +83,9 @@ def features(folder: Path, *, home: Path, runs: Path, device: str = "auto", trac
             track=track,
         )
 
-    table = carve_validation(inputs.table, inputs.spec, HELD_OUT)
+    table = inputs.table
+    if not table.subset("val"):
+        table = carve_validation(table, inputs.spec, HELD_OUT)
     rows = [sample for sample in table.samples if sample.subset != "test"]
     train, test = embedded(rows), embedded(table.subset("test"))
     path = opened.folder / "features.npz"

@@ -19,6 +19,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 from harbench import paths
 from harbench.datasets.parse import KEY, Row, label_order, read_classes, read_samples, without_suffix
@@ -269,25 +270,34 @@ def _whole_media(dataset: str, split: str, samples: Iterable[Sample]) -> list[Sa
 
 
 # --------------------------------------------------------------------------------------------------------- validation
-def carve_validation(table: SplitTable, spec: DatasetSpec, fraction: float) -> SplitTable:
+def carve_validation(table: SplitTable, spec: DatasetSpec, share: float | Literal["official"]) -> SplitTable:
     """`table` with a part of train turned into val, whole groups at a time; test is never touched.
 
-    Held out are the groups that `spec.validation` names, else those with the smallest hash: the share `fraction` of
-    them, class by class where no group spans two classes. Samples without a group are taken media by media. A table
-    that has an official val is returned as it is. Raises DatasetError when nothing would be left on one side.
+    `official` holds out the data set's own validation set: what the table lists as val, else the groups that
+    `spec.validation` matches. A share holds out the groups with the smallest hash, about that share of them, class by
+    class where no group spans two classes; samples without a group are taken media by media. What the table lists as
+    val is then left out, so that train is never larger than without a share.
+
+    Raises:
+        DatasetError: nothing would be left on one side, or there is no official validation set.
     """
-    if table.subset("val"):
-        return table
-    labels: dict[str, set[int]] = defaultdict(set)
+    groups: dict[str, set[int]] = defaultdict(set)
     for sample in table.subset("train"):
-        labels[_unit(sample)].add(sample.target)
-    if spec.validation:
-        held_out = {group for group in labels if re.search(spec.validation, group)}
+        groups[_unit(sample)].add(sample.target)
+    if share != "official":
+        held_out = _smallest_hashes(table.dataset, groups, share)
+    elif table.subset("val"):
+        return table
+    elif spec.validation:
+        held_out = {group for group in groups if re.search(spec.validation, group)}
     else:
-        held_out = _smallest_hashes(table.dataset, labels, fraction)
-    if not held_out or len(held_out) == len(labels):
         raise DatasetError(
-            f"{table.dataset} {table.split}: cannot hold out {len(held_out)} of {len(labels)} training groups for "
+            f"{table.dataset} {table.split} has no official validation set. Give the share of train to hold out:  "
+            "--set data.validation=0.2"
+        )
+    if not held_out or len(held_out) == len(groups):
+        raise DatasetError(
+            f"{table.dataset} {table.split}: cannot hold out {len(held_out)} of {len(groups)} training groups for "
             "validation. Leave `data.validation` out of the recipe, or give another share."
         )
     return replace(
@@ -295,6 +305,7 @@ def carve_validation(table: SplitTable, spec: DatasetSpec, fraction: float) -> S
         samples=tuple(
             replace(sample, subset="val") if sample.subset == "train" and _unit(sample) in held_out else sample
             for sample in table.samples
+            if sample.subset != "val"
         ),
     )
 

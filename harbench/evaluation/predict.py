@@ -20,6 +20,7 @@ from harbench.records import Predictions, Track, silent
 
 log = logging.getLogger(__name__)
 
+_AMP = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 VIEWS_LIMIT = 100 * 2**20
 """Bytes of float16 logits up to which the views are kept apart."""
 
@@ -63,7 +64,7 @@ def predict(
         for batch in track(batches, "evaluating", len(mine)):
             failed.update(batch.failed)
             if len(batch.rows):
-                with torch.inference_mode():
+                with torch.inference_mode(), autocast(torch.device(device), config.amp):
                     logits = model(*model_inputs(batch, torch.device(device), normalize)).float()
                     probabilities = logits.softmax(dim=1)
                 if scores is None:
@@ -80,6 +81,11 @@ def predict(
             f"not one of {len(data)} samples could be scored; the first: {data.ids[min(failed)]}: {reason}"
         )
     return _predictions(scores, data, failed)
+
+
+def autocast(device: torch.device, amp: str) -> torch.autocast:
+    """Automatic mixed precision as `train.amp` and `eval.amp` name it."""
+    return torch.autocast(device.type, dtype=_AMP[amp], enabled=amp != "off")
 
 
 @dataclass(frozen=True, slots=True)

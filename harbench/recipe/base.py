@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Amp = Annotated[
+    Literal["off", "bf16", "fp16"], BeforeValidator(lambda value: "off" if value is False else value)
+]  # YAML reads a bare `off` as false
 
 
 class Part(BaseModel):

@@ -103,10 +103,9 @@ class DataConfig(Part):
     """Only these class keys; makes the run partial. Empty: all."""
     boxes: bool = False
     """Crop stills to the given person box (Stanford40); part of the comparability key."""
-    validation: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Share of the training groups held out as `val` for choosing settings; None: train on all of train.
-
-    A data set with a validation set of its own (KTH, sample) holds out that one, whatever the share."""
+    validation: Annotated[float, Field(gt=0, lt=1)] | Literal["official"] | None = None
+    """Held out of train as `val`, to choose settings: about this share of it, by whole groups, or with `official` the
+    validation set that the data set defines (KTH, UCF-101, sample). None: train on all of train."""
     train_subset: TrainSubset | None = None
     """Train on less; makes the run partial."""
 

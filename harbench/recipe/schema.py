@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from harbench.recipe.base import Part, Positive
+from harbench.recipe.base import Amp, Part, Positive
 from harbench.recipe.inputs import DataConfig, InputConfig
 from harbench.recipe.training import TrainConfig
 
@@ -62,6 +62,8 @@ class EvalConfig(Part):
     """Mean of softmax outputs, or of logits before softmax; both are stored, this one is scored."""
     batch_size: Positive = 32
     """Views per forward pass."""
+    amp: Amp = "off"
+    """As `train.amp`, for validation and evaluation."""
 
     @property
     def views(self) -> int:
@@ -141,7 +143,7 @@ class Recipe(Part):
     @property
     def idle(self) -> tuple[str, ...]:
         """Settings without effect, each in words with the reason."""
-        augment, stream, epochs = self.input.augment, self.data.cache.stream, self.train.epochs
+        augment, stream, epochs = self.input.augment, self.data.cache.stream, self.train.last_epoch
         colours = ("brightness", "contrast", "saturation", "hue", "grey")
         ignored = {"rgb": (), "flow": colours, "pose": (*colours, "erase")}[stream]
         if stream != "pose" and not self.input.with_pose:
@@ -149,5 +151,5 @@ class Recipe(Part):
         found = [name for name in ignored if getattr(augment, name)]
         return (
             *(f"input.augment.{name}: {getattr(augment, name):g}, but data.cache.stream is {stream}" for name in found),
-            *(f"train.{late}, but training ends after train.epochs: {epochs}" for late in self.train.never_reached),
+            *(f"train.{late}, but training ends after epoch {epochs}" for late in self.train.never_reached),
         )

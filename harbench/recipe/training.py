@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from harbench.recipe.base import Fraction, Part, Positive
+from harbench.recipe.base import Amp, Fraction, Part, Positive
 
 Alpha = Annotated[float, Field(ge=0)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Factor = Annotated[float, Field(gt=0)]
-
-
-def _yaml_off(value: object) -> object:
-    """YAML reads a bare `off` as false."""
-    return "off" if value is False else value
 
 
 class OptimizerConfig(Part):
@@ -48,10 +43,10 @@ class OptimizerConfig(Part):
 class ScheduleConfig(Part):
     """Learning rate against the global step: linear warm-up, then the named curve."""
 
-    name: Literal["cosine", "constant", "step", "plateau", "one_cycle"] = "cosine"
+    name: Literal["cosine", "constant", "step", "plateau"] = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0)] = 0
     final: Fraction = 0.0
-    """Cosine and one-cycle: the last rate as a share of the base rate; plateau: the lowest."""
+    """Cosine: the last rate as a share of the base rate; plateau: the lowest."""
     milestones: tuple[Positive, ...] = ()
     """Step: after these epochs the rate is multiplied by `gamma`."""
     gamma: Annotated[float, Field(gt=0, lt=1)] = 0.1
@@ -60,8 +55,6 @@ class ScheduleConfig(Part):
     """Plateau: losses in a row, none of them lower, before the rate is multiplied by `gamma`."""
     watch: Literal["val", "train"] = "val"
     """Plateau: the loss of every validation, or of every epoch of training, which holds out nothing."""
-    rise: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    """One-cycle: share of all steps in which the rate rises from 1/25 of the base rate."""
 
     @model_validator(mode="after")
     def _curve_is_complete(self) -> ScheduleConfig:
@@ -69,8 +62,10 @@ class ScheduleConfig(Part):
             raise ValueError("milestones and name: step need each other, e.g. {name: step, milestones: [30, 60]}")
         if self.watch == "train" and self.name != "plateau":
             raise ValueError("watch: train needs name: plateau; the other schedules look at no loss")
-        if self.name == "one_cycle" and self.warmup_epochs:
-            raise ValueError("one_cycle rises by itself: use rise instead of warmup_epochs")
+        if self.name == "plateau" and self.warmup_epochs:
+            raise ValueError("warmup_epochs: not with name: plateau")
+        if self.milestones and self.warmup_epochs >= min(self.milestones):
+            raise ValueError(f"warmup_epochs: {self.warmup_epochs:g} must end before the first of milestones")
         return self
 
     @property
@@ -83,6 +78,9 @@ class TrainConfig(Part):
     """The fit loop."""
 
     epochs: Annotated[int, Field(ge=0)] = 25
+    """Length of the schedule."""
+    stop_epoch: Positive | None = None
+    """Stop after this many epochs of the schedule; None: train all `epochs`."""
     batch_size: Positive = 32
     """Global batch size, whatever the number of devices."""
     micro_batch: Positive | None = None
@@ -102,15 +100,16 @@ class TrainConfig(Part):
     """Decay a step of an exponential moving average of the weights, which is then what is validated and kept."""
     freeze: tuple[str, ...] = ()
     """Prefixes of parameter names that are not trained; their modules stay in evaluation mode."""
-    unfreeze_epoch: Positive | None = None
-    """After this many epochs what was frozen is trained too; None: never."""
     bn: Literal["train", "frozen", "sync"] = "train"
     """Batch norm by the batch, by its running statistics (its scale and shift still learn), or by all devices' batch."""
-    amp: Annotated[Literal["off", "bf16", "fp16"], BeforeValidator(_yaml_off)] = "off"
+    amp: Amp = "off"
+    """Precision of automatic mixed precision: off (float32), bf16 (bfloat16) or fp16 (float16 with gradient scaling)."""
     channels_last: bool = False
     """Channels innermost in memory, which tensor cores prefer; changes results by rounding only."""
     compile: bool = False
     """`torch.compile` the model."""
+    deterministic: bool = True
+    """Deterministic kernels; false lets PyTorch choose the fastest, and the run is recorded as not exact."""
     workers: Annotated[int, Field(ge=0)] = 2
     """Loader processes of a device; their number changes no result."""
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 10
@@ -118,7 +117,7 @@ class TrainConfig(Part):
     selection: Literal["last", "val", "test"] = "last"
     """Which epoch's weights are the run's: `val` needs `data.validation`; `test` exists only to repeat a paper that did it."""
     refit: bool = False
-    """After choosing the epoch on val, train on all of train for that many epochs."""
+    """After choosing the epoch on val, train on all of train for that many epochs of the same schedule."""
     val_every: Positive = 1
     """Epochs from one validation to the next; the last epoch always has one."""
     early_stopping: Positive | None = None
@@ -130,17 +129,24 @@ class TrainConfig(Part):
     def _goes_together(self) -> TrainConfig:
         if (self.mixup or self.cutmix) and 1 in (self.batch_size, self.micro_batch):
             raise ValueError("mixup and cutmix blend pairs: batch_size and micro_batch must be at least 2")
-        if self.unfreeze_epoch is not None and not self.freeze:
-            raise ValueError("unfreeze_epoch: nothing is frozen; give freeze: [prefix]")
+        if self.stop_epoch is not None and self.stop_epoch > self.epochs:
+            raise ValueError(f"stop_epoch: {self.stop_epoch} is after the last of epochs: {self.epochs}")
+        rates = self.optimizer.lr_scale or self.optimizer.layer_decay < 1
+        if self.schedule.name == "cosine" and self.schedule.final and rates:
+            raise ValueError("schedule.final of a cosine is one rate: not with optimizer.lr_scale or layer_decay")
         return self
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch after which training ends."""
+        return self.stop_epoch or self.epochs
 
     @property
     def never_reached(self) -> tuple[str, ...]:
         """What is set for after the last epoch, in words: a fault, or a training cut short on purpose."""
-        late = [each for each in self.schedule.milestones if each >= self.epochs]
+        late = [each for each in self.schedule.milestones if each >= self.last_epoch]
         said = [f"schedule.milestones: {', '.join(map(str, late))}"] * bool(late)
         said += [f"schedule.warmup_epochs: {self.schedule.warmup_epochs:g}"] * (
-            self.schedule.warmup_epochs > self.epochs
+            self.schedule.warmup_epochs > self.last_epoch
         )
-        said += [f"unfreeze_epoch: {self.unfreeze_epoch}"] * ((self.unfreeze_epoch or 0) >= self.epochs)
         return tuple(said) if self.epochs else ()

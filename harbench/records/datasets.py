@@ -110,7 +110,7 @@ class DatasetSpec:
     headline: str = "top1"
     """The metric that the field reports on this data set."""
     validation: str = ""
-    """Regular expression on groups: those held out of train when a recipe asks for `val`; empty: carved by hash."""
+    """Regular expression on the training groups that `data.validation: official` holds out; empty: there are none."""
     homepage: str = ""
     licence: str = ""
     citation: str = ""

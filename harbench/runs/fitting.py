@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from harbench.recipe import Recipe, TrainConfig
+    from harbench.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +88,7 @@ def train(
     from harbench.frames.streams import normalize
     from harbench.models.build import build_model
     from harbench.training.fit import chosen_epochs, fit
-    from harbench.training.job import TrainData
-    from harbench.training.watching import draw_curves, watching
+    from harbench.training.setup import TrainData
 
     recipe, config = inputs.recipe, inputs.recipe.train
     classes = [label.key for label in inputs.table.classes]
@@ -100,22 +100,13 @@ def train(
     if not follows():
         warn_of_settings(recipe)
     view_gflops(fresh(), recipe, inputs.spec, len(classes))  # before hours of decoding: does the input fit the model?
-    data = TrainData(inputs.train, inputs.val, partial(normalize, config=recipe.input))
-
-    def trained(model: nn.Module, data: TrainData, config: TrainConfig, where: Path) -> list[EpochStats]:
-        if follows():
-            return fit(model, data, config, device=device, seed=seed, run_dir=where)
-        with watching(where, f"{recipe.name} {recipe.data.split} seed {seed}", config.trackers) as on_epoch:
-            stats = fit(model, data, config, device=device, seed=seed, run_dir=where, on_epoch=on_epoch, track=track)
-        draw_curves(where, stats)
-        return stats
-
+    data = TrainData(inputs.train, inputs.val, partial(normalize, config=recipe.input), track)
     if inputs.all_train is not None:
-        chosen = chosen_epochs(trained(fresh(), data, config, folder / "choose"))
+        chosen = chosen_epochs(fit(fresh(), data, config, device=device, seed=seed, run_dir=folder / "choose"))
         log.info("val chose %d of %d epochs; training on train and val together", chosen, config.epochs)
-        data = TrainData(inputs.all_train, None, data.normalize)
+        data = replace(data, train=inputs.all_train, val=None)
         config = config.model_copy(
-            update={"epochs": chosen, "selection": "last", "refit": False, "early_stopping": None}
+            update={"stop_epoch": chosen, "selection": "last", "refit": False, "early_stopping": None}
         )
     model = fresh()
-    return model, trained(model, data, config, folder)
+    return model, fit(model, data, config, device=device, seed=seed, run_dir=folder)

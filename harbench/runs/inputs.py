@@ -204,7 +204,8 @@ def validation_views(recipe: Recipe) -> EvalConfig:
     """One centre crop of one clip a sample, so that a validation is quick; single frames keep their number."""
     from harbench.recipe import EvalConfig
 
-    return EvalConfig(clips=recipe.eval.clips if recipe.input.clip.uniform else 1, average=recipe.eval.average)
+    clips = recipe.eval.clips if recipe.input.clip.uniform else 1
+    return EvalConfig(clips=clips, average=recipe.eval.average, amp=recipe.eval.amp)
 
 
 def _less_training(recipe: Recipe) -> list[str]:

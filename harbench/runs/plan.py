@@ -44,8 +44,8 @@ def _training_plan(recipe: Recipe, folder: Path, seed: int, home: Path, allow_se
     spec = load_spec(recipe.data.dataset, home)
     shapes, gflops = input_shapes(recipe, spec), view_gflops(model, recipe, spec, len(table.classes))
     forward, activations = _one_step(model, shapes)
-    clips = recipe.train.epochs * recipe.train.clips_per_epoch * len(table.subset("train"))
-    validated = recipe.train.epochs // recipe.train.val_every * len(table.subset("val"))
+    clips = recipe.train.last_epoch * recipe.train.clips_per_epoch * len(table.subset("train"))
+    validated = recipe.train.last_epoch // recipe.train.val_every * len(table.subset("val"))
     views = len(table.subset("test")) * recipe.eval.views
     micro = min(recipe.train.micro_batch or recipe.train.batch_size, max(1, len(table.subset("train"))))
     parameters = count_parameters(model)

@@ -40,7 +40,9 @@ class Progress:
     """How far a training is. The sums are those of the current epoch."""
 
     step: int = 0
-    """Optimiser steps since the very beginning."""
+    """Optimizer steps since the beginning of the training."""
+    lr: float = 0.0
+    """Learning rate of the last step, of a layer with the factor 1."""
     loss: float = 0.0
     correct: int = 0
     seen: int = 0
@@ -48,8 +50,6 @@ class Progress:
     stats: list[EpochStats] = field(default_factory=list)
     best: dict[str, torch.Tensor] | None = None
     """Weights of the epoch with the highest val_top1 so far, the earliest of equals."""
-    average: dict[str, torch.Tensor] | None = None
-    """Moving average of the weights, on the device of the model."""
 
 
 def save_state(

@@ -1,4 +1,4 @@
-"""What makes a training repeat itself to the bit: deterministic kernels, draws from (seed, step), whole steps only."""
+"""What makes a training bit-exactly repeatable: deterministic kernels, draws from (seed, step), whole steps only."""
 
 from __future__ import annotations
 
@@ -27,36 +27,38 @@ def seed_step(seed: int, step: int, rank: int = 0) -> None:
 
 
 @contextmanager
-def deterministic(device: torch.device, deviation: Callable[[str], None]) -> Iterator[None]:
-    """Deterministic kernels and untouched global generators within the block.
+def reproducible(
+    device: torch.device, on_deviation: Callable[[str], None], *, deterministic: bool = True
+) -> Iterator[None]:
+    """Deterministic kernels and unchanged global generators within the block.
 
-    Where torch has only a kernel that adds in no fixed order, it is used, and `deviation` is told in torch's own words.
+    Where PyTorch has only a nondeterministic kernel, it is used, and its warning is passed to `on_deviation`.
+    With `deterministic=False` PyTorch takes its fastest kernels, and that is the deviation.
     """
     if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch's "Reproducibility" page; read at first use
+        os.environ.setdefault(
+            "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+        )  # PyTorch's "Reproducibility" page; read at first use
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     memory: Any = torch.utils.deterministic
     benchmark, fill = torch.backends.cudnn.benchmark, memory.fill_uninitialized_memory
     show = warnings.showwarning
 
-    def heard(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: Any = None,
-        line: str | None = None,
-    ) -> None:
+    def show_others(message: Warning | str, *rest: Any, **options: Any) -> None:
         if "deterministic" in str(message):
-            deviation(str(message).splitlines()[0])
+            on_deviation(str(message).splitlines()[0])
         else:
-            show(message, category, filename, lineno, file, line)
+            show(message, *rest, **options)
 
+    if not deterministic:
+        on_deviation("train.deterministic: false, so kernels may add in any order")
     with warnings.catch_warnings(), torch.random.fork_rng([device] if device.type == "cuda" else []):
         warnings.filterwarnings("always", message="(?s).*deterministic")
-        warnings.showwarning = heard
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cudnn.benchmark = False
+        # a gradient scaler skips the first optimizer steps on purpose
+        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+        warnings.showwarning = show_others
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
+        torch.backends.cudnn.benchmark = not deterministic
         memory.fill_uninitialized_memory = False  # costs time, and nothing here reads such memory
         try:
             yield
@@ -68,29 +70,29 @@ def deterministic(device: torch.device, deviation: Callable[[str], None]) -> Ite
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """Ctrl-C (and SIGTERM, where it is handled) between steps only: `with whole():` in the block holds it back to its end.
+    """Ctrl-C (and SIGTERM, where it is handled) between steps only: `with whole():` delays it to the end of the block.
 
-    Amid a step the weights, the batch statistics and the step count do not belong together, and from a state saved then
-    nothing could go on to the bit. Outside the main thread Python delivers no signals; of several ranks only the first
-    hears them, and the others end with it.
+    Within a step the weights, the batch statistics and the step count do not belong together, and a state saved then
+    could not be resumed bit-exactly. Outside the main thread Python delivers no signals; of several ranks only the first
+    handles them, and the others end with it.
     """
-    held = pending = False
+    delayed = pending = False
 
     def on_interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal pending
-        if not held:
+        if not delayed:
             raise KeyboardInterrupt
         pending = True
         logger.info("interrupted: finishing this step first")
 
     @contextmanager
     def whole() -> Iterator[None]:
-        nonlocal held
-        held = True
+        nonlocal delayed
+        delayed = True
         try:
             yield
         finally:
-            held = False
+            delayed = False
         if pending:
             raise KeyboardInterrupt
 

@@ -1,77 +1,22 @@
-"""Optimisers, and the learning rate as a pure function of the global step and of the validations so far."""
+"""Optimizers with a learning rate per layer, and learning rate schedules. The arithmetic is PyTorch's."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import nn
+from torch.optim import lr_scheduler
 
 from harbench.errors import RunError
 from harbench.recipe import OptimizerConfig, ScheduleConfig
 
-_START, _PLATEAU_THRESHOLD = 1 / 25, 1e-4
+Scheduler = lr_scheduler.LRScheduler
 _CHAIN = (nn.Sequential, nn.ModuleList)
 
 
-def learning_rate(
-    step: int,
-    base: float,
-    config: ScheduleConfig,
-    *,
-    steps_per_epoch: int,
-    epochs: int,
-    losses: Sequence[float] = (),
-) -> float:
-    """The rate at the 0-based global `step`, before a layer's own factor.
-
-    Linear from `base / warm-up steps` to `base`, then one of: half a cosine (Loshchilov and Hutter, SGDR,
-    arXiv:1608.03983, one period) that would reach `config.final * base` one step after the last; `gamma` to the number
-    of milestones passed; `gamma` to the number of plateaus in `losses`, not below `config.final * base`; constant.
-    One-cycle (Smith and Topin, arXiv:1708.07120) rises on a cosine from `base / 25` to `base` and falls on another to
-    `config.final * base`.
-    """
-    warmup, total = round(config.warmup_epochs * steps_per_epoch), steps_per_epoch * epochs
-    if step < warmup:
-        return base * (step + 1) / warmup
-    if config.name == "constant":
-        return base
-    if config.name == "step":
-        return base * config.gamma ** sum(step >= epoch * steps_per_epoch for epoch in config.milestones)
-    if config.name == "plateau":
-        return base * max(config.gamma ** plateaus(losses, config.patience), config.final)
-    if config.name == "one_cycle":
-        top = config.rise * total - 1
-        if step < top:
-            return base * (1 - (1 - _START) * _half_cosine(step / top))
-        return base * (config.final + (1 - config.final) * _half_cosine((step - top) / max(1, total - 1 - top)))
-    return base * (config.final + (1 - config.final) * _half_cosine((step - warmup) / max(1, total - warmup)))
-
-
-def _half_cosine(progress: float) -> float:
-    """From 1 to 0."""
-    return (1 + math.cos(math.pi * progress)) / 2
-
-
-def plateaus(losses: Sequence[float], patience: int) -> int:
-    """How often more than `patience` losses in a row were none lower by 1e-4 of itself.
-
-    The rule and the defaults of torch's ReduceLROnPlateau; as a function of the history it needs no state of its own.
-    """
-    best, bad, found = math.inf, 0, 0
-    for loss in losses:
-        if loss < best * (1 - _PLATEAU_THRESHOLD):
-            best, bad = loss, 0
-        else:
-            bad += 1
-        if bad > patience:
-            found, bad = found + 1, 0
-    return found
-
-
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """The optimiser over the trainable parameters, in groups of equal rate and decay.
+    """The optimizer over the trainable parameters, in groups of equal rate and decay, the largest rate first.
 
     Each group carries its `scale`, the factor of the rate from `lr_scale` and `layer_decay`. With `decay_norms: false`,
     vectors (biases, scales and shifts of norms) get no weight decay. Raises RunError for a prefix that no parameter has,
@@ -86,26 +31,52 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
     if not groups:
         raise RunError("train.freeze: every parameter of the model is frozen, and nothing is left to train")
     described = [
-        {"params": groups[key], "weight_decay": 0.0 if key[1] else config.weight_decay, "scale": -key[0]}
-        for key in sorted(groups)
+        {
+            "params": groups[scale, spared],
+            "lr": -scale * config.lr,
+            "scale": -scale,
+            "weight_decay": 0.0 if spared else config.weight_decay,
+        }
+        for scale, spared in sorted(groups)
     ]
     if config.name == "sgd":
         return torch.optim.SGD(described, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
-    return (torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam)(
-        described, lr=config.lr, betas=config.betas
-    )
+    adam = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+    return adam(described, lr=config.lr, betas=config.betas)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group `rate` times its own factor."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["scale"]
+def build_scheduler(
+    optimizer: torch.optim.Optimizer, config: ScheduleConfig, steps_per_epoch: int, epochs: int
+) -> Scheduler:
+    """The schedule over `epochs`, stepped after every optimizer step; a plateau after every loss, see `watch`.
+
+    A linear warm-up from `lr / warm-up steps`, then half a cosine (Loshchilov and Hutter, SGDR, arXiv:1608.03983, one
+    period) that would reach `final * lr` one step after the last, or `gamma` at each milestone, or a constant.
+    """
+    if config.name == "plateau":
+        floors = [config.final * group["lr"] for group in optimizer.param_groups]
+        return lr_scheduler.ReduceLROnPlateau(
+            optimizer, factor=config.gamma, patience=config.patience, min_lr=floors, eps=0.0
+        )
+    warmup = round(config.warmup_epochs * steps_per_epoch)
+    main: Scheduler
+    if config.name == "cosine":
+        left = max(1, steps_per_epoch * epochs - warmup)
+        main = lr_scheduler.CosineAnnealingLR(optimizer, left, eta_min=config.final * optimizer.defaults["lr"])
+    else:  # no milestones: constant
+        milestones = [epoch * steps_per_epoch - warmup for epoch in config.milestones]
+        main = lr_scheduler.MultiStepLR(optimizer, milestones, gamma=config.gamma)
+    if not warmup:
+        return main
+    linear = lr_scheduler.LinearLR(optimizer, start_factor=1 / warmup, total_iters=warmup - 1)
+    return lr_scheduler.SequentialLR(optimizer, [linear, main], milestones=[warmup])
 
 
 def rate_scales(model: nn.Module, config: OptimizerConfig) -> dict[str, float]:
     """Parameter name -> factor of the rate: that of the longest prefix in `lr_scale`, times the layer's.
 
     A layer has `layer_decay` to the number of layers after it, as in BEiT (Bao et al., arXiv:2106.08254): see `layers`.
+    timm's `param_groups_layer_decay` does the same, but knows the layers of timm's own models only.
     """
     numbers = layers(model)
     check_prefixes(config.lr_scale, list(numbers), "train.optimizer.lr_scale")

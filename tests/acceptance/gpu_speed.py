@@ -18,13 +18,15 @@ takes every path but torch.compile's at toy size, measures nothing of worth, and
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +40,7 @@ from harbench.recipe import InputConfig, ModelConfig, TrainConfig
 from harbench.records import EpochStats
 from harbench.training.checkpoint import INEXACT
 from harbench.training.fit import fit
-from harbench.training.job import TrainData
+from harbench.training.setup import TrainData
 
 CLASSES = 101
 MODELS = ("mc3_18", "r3d_18", "r2plus1d_18", "mvit_v2_s")
@@ -191,9 +193,9 @@ class Stopped(KeyboardInterrupt):
 def resumed(name: str, pool: Pool, batch: int, device: torch.device, tiny: bool) -> tuple[bool, list[str]]:
     """Whether a training stopped after one epoch of two ends with the same bytes, and the kernels that do not allow it."""
 
-    def stop(line: EpochStats) -> None:
-        if line.epoch == 1:
-            raise Stopped
+    def stop(items: Iterable[Any], what: str, total: int = 0, unit: str = "items") -> Iterator[Any]:
+        yield from itertools.islice(items, total // 2 + 1)
+        raise Stopped
 
     config = settings(batch, 2, amp="bf16")
     models, words = [], []
@@ -202,7 +204,8 @@ def resumed(name: str, pool: Pool, batch: int, device: torch.device, tiny: bool)
             model, run_dir = ours(name, tiny), Path(folder)
             if stopping:
                 try:
-                    fit(model, data_of(pool), config, device=device, seed=0, run_dir=run_dir, on_epoch=stop)
+                    data = replace(data_of(pool), track=stop)
+                    fit(model, data, config, device=device, seed=0, run_dir=run_dir)
                 except Stopped:
                     model = ours(name, tiny)
             fit(model, data_of(pool), config, device=device, seed=0, run_dir=run_dir)

@@ -36,7 +36,7 @@ HEAVY = (
     "harbench.runs.execute",
     "harbench.models.build",
     "harbench.training.fit",
-    "harbench.training.watching",
+    "harbench.training.trackers",
 )
 
 MOMENTS = ("step", "save", "step", "evaluation")

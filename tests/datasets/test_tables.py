@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -220,7 +221,7 @@ def held_out(table: SplitTable) -> set[str]:
 @pytest.mark.parametrize(("split", "train"), [("split1", 7430), ("split2", 7479), ("split3", 7517)])
 def test_validation_of_ucf101_is_groups_22_to_25(split: str, train: int) -> None:
     table = load_split("ucf101", split)
-    carved = carve_validation(table, load_spec("ucf101"), 0.1)
+    carved = carve_validation(table, load_spec("ucf101"), "official")
     assert (len(carved.subset("train")), len(carved.subset("val"))) == (train, 2107)
     assert {group[-3:] for group in held_out(carved)} == {"g22", "g23", "g24", "g25"}
     assert {sample.target for sample in carved.subset("val")} == set(range(101))
@@ -229,11 +230,25 @@ def test_validation_of_ucf101_is_groups_22_to_25(split: str, train: int) -> None
 
 def test_validation_of_kth_is_the_official_persons() -> None:
     spec, official = load_spec("kth"), load_split("kth")
-    assert carve_validation(official, spec, 0.2) is official
-    carved = carve_validation(load_split("kth", "16-9"), spec, 0.2)
+    assert carve_validation(official, spec, "official") is official
+    carved = carve_validation(load_split("kth", "16-9"), spec, "official")
     assert {s.sample_id for s in carved.subset("val")} == {s.sample_id for s in official.subset("val")}
-    fold = carve_validation(load_split("kth", "lopo-person19"), spec, 0.2)
+    fold = carve_validation(load_split("kth", "lopo-person19"), spec, "official")
     assert held_out(fold) == held_out(carved) - {"person19"}
+    with pytest.raises(DatasetError, match="hmdb51 split1 has no official validation set"):
+        carve_validation(load_split("hmdb51"), load_spec("hmdb51"), "official")
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+@pytest.mark.parametrize("name", ["ucf101", "hmdb51", "kth", "sample", "stanford40", "jhmdb14", "ntu7"])
+def test_the_share_of_validation_is_the_users(name: str, share: float) -> None:
+    table = load_split(name)
+    carved = carve_validation(table, load_spec(name), share)
+    train, val = len(carved.subset("train")), len(carved.subset("val"))
+    assert train + val == len(table.subset("train"))
+    assert not held_out(carved) & {sample.group for sample in carved.subset("train") if sample.group}
+    largest = max(Counter(sample.group for sample in table.subset("train") if sample.group).values(), default=0)
+    assert abs(val / (train + val) - share) < max(0.04, 2 * largest / (train + val))
 
 
 def test_validation_by_hash_takes_whole_groups_of_every_class() -> None:
@@ -265,4 +280,4 @@ def test_validation_needs_something_on_both_sides(home: Path) -> None:
     with pytest.raises(DatasetError, match="cannot hold out 0 of 1"):
         carve_validation(table, spec, 0.5)
     with pytest.raises(DatasetError, match="cannot hold out 1 of 1"):
-        carve_validation(table, replace(spec, validation="ann"), 0.5)
+        carve_validation(table, replace(spec, validation="ann"), "official")

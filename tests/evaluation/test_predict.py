@@ -100,6 +100,17 @@ def test_scores_are_means_over_the_views_of_each_sample(model: nn.Module) -> Non
         np.testing.assert_allclose(found.views[row], logits, atol=2e-3)
 
 
+@pytest.mark.parametrize(("amp", "dtype"), [("off", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)])
+def test_reduced_precision_is_that_of_eval_amp(model: nn.Module, amp: str, dtype: torch.dtype) -> None:
+    views = VIEWS.model_copy(update={"amp": amp})
+    seen: list[torch.dtype] = []
+    hook = model.head.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    found = predict(model, dataset(views=views), views, device="cpu", normalize=scale)
+    hook.remove()
+    assert set(seen) == {dtype}
+    np.testing.assert_allclose(found.logits, scores(model, dataset()).logits, atol=0.02)
+
+
 def test_batch_size_and_workers_do_not_matter(model: nn.Module) -> None:
     data = dataset(broken=("3",))
     expected = scores(model, data, batch_size=4)

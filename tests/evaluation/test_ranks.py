@@ -17,7 +17,7 @@ from harbench.frames.clips import ClipDataset
 from harbench.recipe import EvalConfig, InputConfig, TrainConfig
 from harbench.records import MediaInfo, Predictions, Sample
 from harbench.training.fit import fit
-from harbench.training.job import TrainData
+from harbench.training.setup import TrainData
 
 CPU = torch.device("cpu")
 

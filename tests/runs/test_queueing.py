@@ -106,7 +106,7 @@ def test_a_preempted_job_is_queued_again_and_ends_equal(work: Path) -> None:
     (submitted,) = submit([Job("a run", command, Path("a.log"))], work / "slurm", {"timeout_min": 10}, cluster="local")
     assert submitted.result() == 0
     assert not (work / "preempt").exists()
-    assert "going on after step 4 of 6" in Path("a.log").read_text()
+    assert "resuming after step 4 of 6" in Path("a.log").read_text()
     assert "Requeued" in submitted.stdout()
     folder = Path("runs/many/many/official/seed0")
     assert equal(folder, alone(seed=0))

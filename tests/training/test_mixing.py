@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harbench.training.mixing import Mix, blend, cut, draw_mix, micro_parts, partners, shares
+from harbench.training.batches import cut, micro_parts, shares
+from harbench.training.mixing import Mix, blend, draw_mix, partners
 
 
 def test_partners_are_neighbours() -> None:
@@ -16,13 +17,13 @@ def test_partners_are_neighbours() -> None:
 
 
 @given(st.integers(0, 200), st.integers(1, 9), st.sampled_from([1, 2]))
-def test_cuts_cover_everything_once_and_tear_no_pair(size: int, parts: int, grain: int) -> None:
-    slices = cut(size, parts, grain)
+def test_cuts_cover_everything_once_and_tear_no_pair(size: int, parts: int, unit: int) -> None:
+    slices = cut(size, parts, unit)
     assert len(slices) == parts
     assert [i for each in slices for i in range(each.start, each.stop)] == list(range(size))
-    assert all(each.start % grain == 0 or each.start == size for each in slices)
+    assert all(each.start % unit == 0 or each.start == size for each in slices)
     lengths = [each.stop - each.start for each in slices]
-    assert max(lengths) - min(lengths) <= 2 * grain - 1
+    assert max(lengths) - min(lengths) <= 2 * unit - 1
 
 
 def lengths(slices: list[slice]) -> list[int]:
@@ -30,34 +31,32 @@ def lengths(slices: list[slice]) -> list[int]:
 
 
 @given(st.integers(0, 200), st.integers(1, 9), st.sampled_from([1, 2]), st.sampled_from([1, 2]))
-def test_shares_cover_everything_and_are_as_large_as_asked(size: int, ranks: int, grain: int, least: int) -> None:
-    slices = shares(size, ranks, grain, least)
+def test_shares_cover_everything_and_are_as_large_as_asked(size: int, ranks: int, unit: int, least: int) -> None:
+    slices = shares(size, ranks, unit, least)
     assert len(slices) == ranks
     assert [i for each in slices for i in range(each.start, each.stop)] == list(range(size))
-    assert all(each.start % grain == 0 or each.start == size for each in slices)
+    assert all(each.start % unit == 0 or each.start == size for each in slices)
     assert size < least or all(length == 0 or length >= least for length in lengths(slices))
     if least == 1:
-        assert (min(lengths(slices)) > 0) == (-(-size // grain) >= ranks)
+        assert (min(lengths(slices)) > 0) == (-(-size // unit) >= ranks)
 
 
 @given(st.integers(0, 100), st.integers(2, 20), st.sampled_from([1, 2]))
-def test_micro_parts_are_small_enough_and_no_single_sample(size: int, micro: int, grain: int) -> None:
-    (parts,) = micro_parts([size], micro, grain)
+def test_micro_parts_are_small_enough_and_no_single_sample(size: int, micro: int, unit: int) -> None:
+    (parts,) = micro_parts([size], micro, unit)
     assert [i for each in parts for i in range(each.start, each.stop)] == list(range(size))
     assert all(0 < length <= micro for length in lengths(parts))
     assert size < 2 or micro < 3 or 1 not in lengths(parts)
 
 
 @given(st.integers(1, 200), st.integers(1, 9), st.integers(2, 20) | st.none(), st.sampled_from([1, 2]))
-def test_ranks_that_wait_for_each_other_have_as_many_parts(
-    size: int, ranks: int, micro: int | None, grain: int
-) -> None:
-    sizes = lengths(shares(size, ranks, grain, 1))
-    parts = micro_parts(sizes, micro, grain)
+def test_ranks_that_wait_for_each_other_have_as_many_parts(size: int, ranks: int, micro: int | None, unit: int) -> None:
+    sizes = lengths(shares(size, ranks, unit, 1))
+    parts = micro_parts(sizes, micro, unit)
     assert len({len(each) for each in parts}) == 1
     assert [sum(lengths(each)) for each in parts] == sizes
     assert all(length <= (micro or size) for each in parts for length in lengths(each))
-    if min(sizes) > 0 and (micro is None or micro >= 2 * grain):
+    if min(sizes) > 0 and (micro is None or micro >= 2 * unit):
         assert all(length > 0 for each in parts for length in lengths(each))
 
 

@@ -11,38 +11,40 @@ from torch import nn
 
 from harbench.models.find import find_model
 from harbench.recipe import OptimizerConfig, ScheduleConfig
-from harbench.training.optim import build_optimizer, layers, learning_rate, plateaus, rate_scales, set_rate, under
+from harbench.training.optim import build_optimizer, build_scheduler, layers, rate_scales, under
 
 
-def rate(step: int, **schedule: object) -> float:
-    return learning_rate(step, 0.1, ScheduleConfig.model_validate(schedule), steps_per_epoch=10, epochs=5)
-
-
-def test_cosine_by_hand() -> None:
-    assert rate(0) == 0.1
-    assert rate(25) == pytest.approx(0.05)
-    assert rate(50) == pytest.approx(0.0)
-    assert rate(50, final=0.2) == pytest.approx(0.02)
-
-
-def test_warmup_is_linear_and_ends_at_the_base_rate() -> None:
-    assert [rate(step, warmup_epochs=0.5) for step in range(6)] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1, 0.1])
-    assert rate(3, warmup_epochs=0.5, name="constant") == pytest.approx(0.08)
-    assert rate(40, warmup_epochs=0.5, name="constant") == 0.1
-
-
-def test_cosine_is_torchs() -> None:
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
-    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=50, eta_min=0.1 * 0.3)
-    for step in range(50):
-        assert rate(step, final=0.3) == pytest.approx(optimizer.param_groups[0]["lr"])
+def rates(scale: float = 1.0, epochs: int = 5, **schedule: object) -> list[float]:
+    """The rate of each of `epochs` x 10 steps, with a base rate of 0.1."""
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([{"params": [parameter], "lr": 0.1 * scale}], lr=0.1)
+    scheduler = build_scheduler(optimizer, ScheduleConfig.model_validate(schedule), 10, epochs)
+    found = []
+    for _ in range(10 * epochs):
+        found.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
-        reference.step()
+        scheduler.step()
+    return found
+
+
+def test_schedules_by_hand() -> None:
+    cosine = rates()
+    assert (cosine[0], cosine[25]) == (0.1, pytest.approx(0.05))
+    assert cosine[-1] == pytest.approx(0.1 * (1 + math.cos(math.pi * 49 / 50)) / 2)
+    assert rates(final=0.2)[-1] == pytest.approx(0.02 + 0.08 * (1 + math.cos(math.pi * 49 / 50)) / 2)
+    assert rates(warmup_epochs=0.5)[:6] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1, 0.1])
+    assert rates(warmup_epochs=0.5, scale=0.5)[:6] == pytest.approx([0.01, 0.02, 0.03, 0.04, 0.05, 0.05])
+    assert rates(warmup_epochs=1)[30] == pytest.approx(0.05)
+    assert rates(warmup_epochs=0.1) == pytest.approx([0.1, *rates(warmup_epochs=0.1)[1:]])
+    constant = rates(warmup_epochs=0.5, name="constant")
+    assert (constant[3], {round(rate, 12) for rate in constant[5:]}) == (pytest.approx(0.08), {0.1})
+    steps = rates(name="step", milestones=(2, 4), warmup_epochs=1)
+    assert [steps[at] for at in (0, 10, 19, 20, 39, 40)] == pytest.approx([0.01, 0.1, 0.1, 0.01, 0.01, 0.001])
 
 
 @given(
     steps=st.integers(1, 50),
-    epochs=st.integers(1, 20),
+    epochs=st.integers(0, 20),
     warmup=st.floats(0, 30),
     final=st.floats(0, 1),
     name=st.sampled_from(["cosine", "constant"]),
@@ -50,11 +52,28 @@ def test_cosine_is_torchs() -> None:
 def test_always_within_bounds_and_never_rising_after_warmup(
     steps: int, epochs: int, warmup: float, final: float, name: str
 ) -> None:
-    schedule = ScheduleConfig.model_validate({"name": name, "warmup_epochs": warmup, "final": final})
-    rates = [learning_rate(step, 1.0, schedule, steps_per_epoch=steps, epochs=epochs) for step in range(steps * epochs)]
-    assert all(0 <= each <= 1 and math.isfinite(each) for each in rates)
-    after = rates[round(warmup * steps) :]
-    assert all(later <= earlier for earlier, later in pairwise(after))
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    config = ScheduleConfig.model_validate({"name": name, "warmup_epochs": warmup, "final": final})
+    scheduler, found = build_scheduler(optimizer, config, steps, epochs), []
+    for _ in range(steps * epochs):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert all(0 <= each <= 1 + 1e-9 and math.isfinite(each) for each in found)
+    after = found[round(warmup * steps) :]
+    assert all(later <= earlier + 1e-9 for earlier, later in pairwise(after))
+
+
+def test_a_plateau_lowers_every_group_to_its_own_floor() -> None:
+    config = ScheduleConfig(name="plateau", patience=2, final=0.02)
+    optimizer = build_optimizer(Layered(), OptimizerConfig(lr=0.1, lr_scale={"head": 0.1}))
+    scheduler = build_scheduler(optimizer, config, 10, 5)
+    found = []
+    for loss in (3.0, 2.0, 2.1, 2.0, 1.99999, 1.9, *(7 * [2.0])):
+        scheduler.step(loss)
+        found.append([group["lr"] for group in optimizer.param_groups])
+    assert [found[at][0] for at in (3, 4, 8, 12)] == pytest.approx([0.1, 0.01, 0.002, 0.002])
+    assert found[-1] == pytest.approx([0.002, 0.0002])
 
 
 class Net(nn.Module):
@@ -147,37 +166,5 @@ def test_the_longest_prefix_holds_and_groups_carry_their_factor() -> None:
     scales = rate_scales(Layered(), config)
     assert (scales["blocks.0.weight"], scales["blocks.1.weight"], scales["head.weight"]) == (0.1, 0.5, 1.0)
     optimizer = build_optimizer(Layered(), config)
-    set_rate(optimizer, 0.2)
-    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.2, 0.2, 0.1, 0.1, 0.02, 0.02])
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.01, 0.01])
     assert [group["weight_decay"] for group in optimizer.param_groups] == [1e-4, 0.0] * 3
-
-
-def test_step_one_cycle_and_plateau_are_torchs() -> None:
-    def rate(step: int, config: ScheduleConfig, losses: tuple[float, ...] = ()) -> float:
-        return learning_rate(step, 0.1, config, steps_per_epoch=10, epochs=6, losses=losses)
-
-    def optimizer() -> torch.optim.Optimizer:
-        return torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
-
-    sgd = optimizer()
-    reference = torch.optim.lr_scheduler.MultiStepLR(sgd, [20, 40])
-    for step in range(60):
-        assert rate(step, ScheduleConfig(name="step", milestones=(2, 4))) == pytest.approx(sgd.param_groups[0]["lr"])
-        sgd.step()
-        reference.step()
-    sgd = optimizer()
-    cycle = torch.optim.lr_scheduler.OneCycleLR(sgd, 0.1, total_steps=60, cycle_momentum=False)
-    for step in range(60):
-        ours = rate(step, ScheduleConfig(name="one_cycle", final=1 / 25e4))
-        assert ours == pytest.approx(sgd.param_groups[0]["lr"]), step
-        sgd.step()
-        if step < 59:
-            cycle.step()
-    sgd = optimizer()
-    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(sgd, patience=2, min_lr=0.002)
-    losses = (3.0, 2.0, 2.1, 2.0, 1.99999, 1.9, *(7 * [2.0]))
-    for count, loss in enumerate(losses, 1):
-        plateau.step(loss)
-        config = ScheduleConfig(name="plateau", patience=2, final=0.02)
-        assert rate(5, config, losses[:count]) == pytest.approx(sgd.param_groups[0]["lr"])
-    assert plateaus((), 2) == 0

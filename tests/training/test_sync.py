@@ -19,12 +19,14 @@ from torch.distributed.nn.functional import all_reduce
 from harbench.errors import RunError
 from harbench.evaluation import distributed
 from harbench.frames.clips import ClipDataset
+from harbench.frames.loader import load_each
 from harbench.recipe import InputConfig, TrainConfig
 from harbench.records import MediaInfo, Sample
+from harbench.training.batches import BatchPlan
 from harbench.training.checkpoint import Progress
 from harbench.training.fit import fit
-from harbench.training.job import Job, TrainData, batches_from, check_sync, forward_parts
-from harbench.training.optim import build_optimizer
+from harbench.training.optim import build_optimizer, build_scheduler
+from harbench.training.setup import TrainData, Training
 from harbench.training.step import take_step
 
 CPU = torch.device("cpu")
@@ -57,26 +59,32 @@ def scale(frames: torch.Tensor) -> torch.Tensor:
     return frames.float() / 255 - 0.5
 
 
-def job(samples: int, folder: Path, norm: nn.Module | None = None, **changes: object) -> Job:
+def config(**changes: object) -> TrainConfig:
+    basic = {"epochs": 2, "batch_size": 16, "workers": 0, "optimizer": {"lr": 0.05}, "bn": "sync"}
+    return TrainConfig.model_validate(basic | changes)
+
+
+def training(samples: int, folder: Path, norm: nn.Module | None = None, **changes: object) -> Training:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 8 * 8, 8), norm or Centred(), nn.Tanh(), nn.Linear(8, 3))
     rows = [Sample(f"s/{i}", i % 3, "", "train", str(i)) for i in range(samples)]
     clip = InputConfig.model_validate({"clip": {"dense": {"num_frames": 4, "stride": 1}}, "size": 8, "resize": 8})
     data = TrainData(ClipDataset(rows, Noise(), clip, seed=0, views=None), None, scale)
-    basic = {"epochs": 2, "batch_size": 16, "workers": 0, "optimizer": {"lr": 0.05}, "bn": "sync"}
-    config = TrainConfig.model_validate(basic | changes)
+    settings = config(**changes)
+    optimizer = build_optimizer(model, settings.optimizer)
+    scheduler = build_scheduler(optimizer, settings.schedule, 2, settings.epochs)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    return Job(model, model, build_optimizer(model, config.optimizer), scaler, (), data, config, CPU, 0, folder)
+    return Training(model, model, optimizer, scheduler, scaler, None, data, settings, CPU, 0, folder)
 
 
 def work(folder: Path, micro: int | None) -> dict[str, np.ndarray]:
     """Two epochs of batches of 16 and 17."""
     torch.set_num_threads(1)
-    all_steps, progress = job(33, folder, micro_batch=micro), Progress()
-    check_sync(all_steps)
-    for batch in batches_from(all_steps, 0):
-        take_step(all_steps, progress, batch)
-    return {name: tensor.numpy().copy() for name, tensor in all_steps.model.state_dict().items()}
+    made, progress = training(33, folder, micro_batch=micro), Progress()
+    made.batches.check_sync()
+    for batch in load_each(made.data.train, made.batches.keys(0), 0):
+        take_step(made, progress, batch)
+    return {name: tensor.numpy().copy() for name, tensor in made.model.state_dict().items()}
 
 
 def join(rank: int, folder: Path, micro: int | None, results: multiprocessing.Queue) -> None:
@@ -121,32 +129,33 @@ def as_one_of(count: int, monkeypatch: pytest.MonkeyPatch, rank: int = 0) -> Non
 @pytest.mark.parametrize(
     ("samples", "changes", "words"),
     [
-        (35, {}, r"batch of 3 in parts of any size .* Say --devices 3, or .* at least 4 of the 35 clips"),
-        (37, {"mixup": 0.2}, r"batch of 5 .* Say --devices 3, or .* at least 8 of the 37"),
-        (38, {"micro_batch": 1}, r"batch of 6 in parts of 1 .* Say --set train\.micro_batch=2"),
+        (35, {}, r"batch of 3 in parts of any size .* Use --devices 3, or .* at least 4 of the 35 clips"),
+        (37, {"mixup": 0.2}, r"batch of 5 .* Use --devices 3, or .* at least 8 of the 37"),
+        (38, {"micro_batch": 1}, r"batch of 6 in parts of 1 .* Use --set train\.micro_batch=2"),
         (32, {}, ""),
         (35, {"bn": "train"}, ""),
         (38, {"micro_batch": 2}, ""),
     ],
 )
 def test_a_rank_without_samples_is_told_before_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, samples: int, changes: dict[str, object], words: str
+    monkeypatch: pytest.MonkeyPatch, samples: int, changes: dict[str, object], words: str
 ) -> None:
     as_one_of(4, monkeypatch)
+    plan = BatchPlan(samples, 0, config(**changes))
     if not words:
-        check_sync(job(samples, tmp_path, **changes))
+        plan.check_sync()
         return
     with pytest.raises(RunError, match=words):
-        check_sync(job(samples, tmp_path, **changes))
+        plan.check_sync()
 
 
 def test_a_small_last_batch_goes_to_fewer_ranks_rather_than_in_single_samples(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = []
     for rank in range(4):
         as_one_of(4, monkeypatch, rank)
-        parts = forward_parts(job(37, tmp_path, bn="train"), 2)
+        parts = BatchPlan(37, 0, config(bn="train")).parts(2)
         found.append([part.stop - part.start for part in parts])
     assert found == [[3], [2], [], []]
 
@@ -161,13 +170,13 @@ def test_a_small_last_batch_goes_to_fewer_ranks_rather_than_in_single_samples(
 def test_batch_norm_of_a_single_sample_is_told(
     tmp_path: Path, samples: int, changes: dict[str, object], words: str
 ) -> None:
-    made = job(samples, tmp_path, nn.BatchNorm1d(8), bn="train", **changes)
+    made = training(samples, tmp_path, nn.BatchNorm1d(8), bn="train", **changes)
     with pytest.raises(RunError, match=words):
         fit(made.model, made.data, made.config, device=CPU, seed=0, run_dir=tmp_path)
 
 
 def test_a_share_of_a_single_sample_asks_for_fewer_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = job(16, tmp_path, nn.BatchNorm1d(8), bn="train", batch_size=4)
+    made = training(16, tmp_path, nn.BatchNorm1d(8), bn="train", batch_size=4)
     as_one_of(4, monkeypatch)
     with pytest.raises(RunError, match=r"of which this device, of 4, has 1 .*\n.*--devices 2\n"):
-        take_step(made, Progress(), next(batches_from(made, 0)))
+        take_step(made, Progress(), next(load_each(made.data.train, made.batches.keys(0), 0)))

@@ -8,7 +8,7 @@ import warnings
 import pytest
 import torch
 
-from harbench.training.determinism import deterministic, interruptible, seed_step
+from harbench.training.determinism import interruptible, reproducible, seed_step
 
 
 def interrupt() -> None:
@@ -68,7 +68,7 @@ def test_outside_the_main_thread_it_does_nothing() -> None:
 
 def test_settings_and_generators_are_put_back() -> None:
     before = torch.get_rng_state()
-    with pytest.raises(ZeroDivisionError), deterministic(torch.device("cpu"), print):
+    with pytest.raises(ZeroDivisionError), reproducible(torch.device("cpu"), print):
         assert torch.are_deterministic_algorithms_enabled()
         seed_step(0, 0)
         raise ZeroDivisionError
@@ -78,7 +78,7 @@ def test_settings_and_generators_are_put_back() -> None:
 
 def test_a_kernel_without_fixed_order_is_reported_and_other_warnings_pass() -> None:
     heard: list[str] = []
-    with pytest.warns(UserWarning, match="something else"), deterministic(torch.device("cpu"), heard.append):
+    with pytest.warns(UserWarning, match="something else"), reproducible(torch.device("cpu"), heard.append):
         warnings.warn(
             "max_pool3d_backward does not have a deterministic implementation, but", UserWarning, stacklevel=1
         )

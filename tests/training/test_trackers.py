@@ -12,13 +12,13 @@ import pytest
 
 from harbench.errors import RunError
 from harbench.records import EpochStats
-from harbench.training.watching import draw_curves, watching
+from harbench.training.trackers import draw_curves, trackers
 
 LINES = [EpochStats(1, 0.1, 2.0, 30.0, None, None, 1.0, 10.0), EpochStats(2, 0.1, 1.0, 60.0, 1.5, 40.0, 1.0, 10.0)]
 
 
 def test_curves_and_tensorboard_files(tmp_path: Path) -> None:
-    with watching(tmp_path, "a run", ()) as on_epoch:
+    with trackers(tmp_path, ()) as on_epoch:
         for line in LINES:
             on_epoch(line)
     (events,) = (tmp_path / "tensorboard").iterdir()
@@ -56,14 +56,14 @@ def test_wandb_is_told_and_a_continued_run_keeps_its_identity(tmp_path: Path, mo
 
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
     for line in LINES:  # interrupted after the first epoch
-        with watching(tmp_path, "a run", ("wandb",)) as on_epoch:
+        with trackers(tmp_path, ("wandb",)) as on_epoch:
             on_epoch(line)
     (first,), (second,) = (run.logged for run in runs)
     assert first == (1, {"lr": 0.1, "train_loss": 2.0, "train_top1": 30.0, "samples_per_second": 10.0})
     assert second[0] == 2 and second[1]["val_top1"] == 40.0
     assert all(run.finished for run in runs)
-    assert asked[0] == asked[1] and (asked[0]["name"], asked[0]["resume"]) == ("a run", "allow")
-    with watching(tmp_path / "other", "a run", ("wandb",)):
+    assert asked[0] == asked[1] and asked[0]["resume"] == "allow"
+    with trackers(tmp_path / "other", ("wandb",)):
         assert asked[2]["id"] != asked[0]["id"]
 
 
@@ -71,7 +71,7 @@ def test_mlflow_is_told_and_a_continued_run_is_the_same(tmp_path: Path, monkeypa
     told: list[object] = []
 
     def start_run(run_id: str | None, run_name: str) -> nullcontext[SimpleNamespace]:
-        told.append((run_id, run_name))
+        told.append(run_id)
         return nullcontext(SimpleNamespace(info=SimpleNamespace(run_id="7f")))
 
     fake = SimpleNamespace(
@@ -81,14 +81,14 @@ def test_mlflow_is_told_and_a_continued_run_is_the_same(tmp_path: Path, monkeypa
     )
     monkeypatch.setitem(sys.modules, "mlflow", fake)
     for line in LINES:
-        with watching(tmp_path, "a run", ("mlflow",)) as on_epoch:
+        with trackers(tmp_path, ("mlflow",)) as on_epoch:
             on_epoch(line)
-    first, second = ["harbench", (None, "a run"), (1, 2.0)], ["harbench", ("7f", "a run"), (2, 1.0)]
+    first, second = ["harbench", None, (1, 2.0)], ["harbench", "7f", (2, 1.0)]
     assert told == first + second
 
 
 @pytest.mark.parametrize("tracker", ["wandb", "mlflow"])
 def test_a_tracker_that_is_not_installed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: str) -> None:
     monkeypatch.setitem(sys.modules, tracker, None)
-    with pytest.raises(RunError, match=f"pip install {tracker}"), watching(tmp_path, "a run", (tracker,)):
+    with pytest.raises(RunError, match=f"pip install {tracker}"), trackers(tmp_path, (tracker,)):
         pass
