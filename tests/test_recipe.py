@@ -146,7 +146,9 @@ def test_augmentation_of_what_is_not_read_is_without_effect(stream: str, idle: s
 
 
 def test_settings_without_effect_are_warnings(tmp_path: Path) -> None:
-    with pytest.warns(HarbenchWarning, match=r"^without effect: .*milestones: 20, 30, but training ends after epoch 20"):
+    with pytest.warns(
+        HarbenchWarning, match=r"^without effect: .*milestones: 20, 30, but training ends after epoch 20"
+    ):
         warn_of_settings(read_recipe("r2plus1d_18_linear", ("train.epochs=20",), home=tmp_path))
 
 
