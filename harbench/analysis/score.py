@@ -32,9 +32,9 @@ class Scoring:
     headline: str
     metrics: dict[str, float | None]
     """None where it cannot be told: top-5 and average precision of predicted labels."""
-    interval: tuple[float, float]
-    """95 %, of top-1."""
-    interval_method: str
+    intervals: dict[str, tuple[float, float]]
+    """95 %, of top-1 and of the headline metric."""
+    interval_methods: dict[str, str]
     samples: int
     """Official test samples: the denominator."""
     scored: int
@@ -79,22 +79,24 @@ def score_file(
             contradicts the official one.
     """
     from harbench.datasets.tables import load_spec
-    from harbench.evaluation.intervals import interval
-    from harbench.evaluation.metrics import rank_of_target, score
+    from harbench.evaluation.metrics import score
+    from harbench.runs.record import intervals_of
 
     matched = match_file(file, dataset=dataset, split=split, home=home, classes_order=classes_order, names=names)
     table, predictions = matched.table, matched.predictions
-    metrics = score(predictions, table.classes)
-    hits = rank_of_target(predictions.probabilities, predictions.targets) < 1
-    low, high, method = interval(hits, [sample.group for sample in table.subset("test")])
+    metrics, headline = score(predictions, table.classes), load_spec(dataset, home).headline
+    told = _told(metrics, matched.scores == LABELS)
+    groups = [sample.group for sample in table.subset("test")]
+    known = [name for name in ("top1", headline) if told[name] is not None]
+    intervals, methods = intervals_of(predictions, "prob", groups, known)
     return Scoring(
         file=str(file),
         dataset=table.dataset,
         split=table.split,
-        headline=load_spec(dataset, home).headline,
-        metrics=_told(metrics, matched.scores == LABELS),
-        interval=(low, high),
-        interval_method=method,
+        headline=headline,
+        metrics=told,
+        intervals=intervals,
+        interval_methods=methods,
         samples=metrics.samples,
         scored=metrics.scored,
         missing=tuple(predictions.failed),

@@ -156,11 +156,13 @@ def explanation_text(result: api.Explanation) -> str:
 def scoring_text(result: api.Scoring) -> str:
     """What the command prints."""
     shown = [f"{name} {value:.2f}" for name, value in result.metrics.items() if value is not None]
-    low, high = result.interval
     lines = [
         f"{result.file} on the {result.samples} test samples of {result.dataset} {result.split}",
         f"  {'  '.join(shown)}",
-        f"  top1 lies in {low:.2f} to {high:.2f} (95 %, {result.interval_method})",
+        *(
+            f"  {metric} lies in {low:.2f} to {high:.2f} (95 %, {result.interval_methods[metric]})"
+            for metric, (low, high) in result.intervals.items()
+        ),
         f"  classes by {result.classes_from}; scores taken as {result.scores}",
     ]
     if result.missing:

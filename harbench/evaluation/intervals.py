@@ -1,4 +1,4 @@
-"""95 % interval of an accuracy when samples are not independent: clips of one source video, sequences of one person.
+"""95 % interval of a metric when samples are not independent: clips of one source video, sequences of one person.
 
 A binomial interval over clips is too narrow where clips share their source (UCF-101 split 1: 3,783 clips of 707
 sources), so the groups are what is resampled or what the t interval counts. `make accept-statistics` measures how often
@@ -7,11 +7,14 @@ the intervals hold the truth.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special  # and `stats` where it is needed: it takes longer to load than most intervals to compute
+
+from harbench.evaluation.metrics import right
+from harbench.records import Predictions
 
 Array = npt.NDArray[np.float64]
 Hits = npt.NDArray[np.bool_]
@@ -20,6 +23,50 @@ _LEVEL = 0.95
 _FEW = 30
 """Below this many groups a bootstrap is too optimistic, and a t interval is used."""
 _RESAMPLES = 9999
+_MOST_PARTS = 10
+"""With more parts (classes, splits) a bootstrap takes minutes, and the t interval has groups enough."""
+_RESAMPLES_OF_AP = 400
+"""For a standard error, which needs fewer than the quantiles of a distribution do."""
+METRICS = ("top1", "mean_class", "mAP")
+"""What `metric_interval` knows."""
+
+Part = tuple[Predictions, str, Sequence[str]]
+"""Predictions on one split, what was averaged over views (`prob`, `logit`), and the group of each sample."""
+
+
+def metric_interval(metric: str, parts: Sequence[Part]) -> tuple[float, float, str]:
+    """Interval of a metric of `METRICS` on one split, or of its mean over several, in percent, and how it was made.
+
+    `top1` is a share: see `interval` and `joint_interval`. `mean_class` is a mean of shares, one a class: a joint interval
+    with the classes as parts. `mAP` gets a t interval on the logit scale, with the standard error of a bootstrap over
+    groups (Efron 1979, Ann. Statist. 7:1). Groups are drawn once for all splits and classes. Samples whose group is not
+    known count as groups of their own. Raises ValueError for another metric.
+    """
+    groups = [[group or name for group, name in zip(given, found.ids, strict=True)] for found, _, given in parts]
+    hits = [right(found, average) for found, average, _ in parts]
+    if metric == "top1" and len(parts) == 1:
+        return interval(hits[0], parts[0][2])
+    if metric == "top1":
+        low, high, method = joint_interval(list(zip(hits, groups, strict=True)))
+    elif metric == "mean_class":
+        low, high, method = _of_shares(*_by_group(list(_classes_of(parts, hits, groups))))
+    elif metric == "mAP":
+        low, high, method = _of_mean_average_precision(parts, groups)
+    else:
+        raise ValueError(f"expected a metric of {', '.join(METRICS)}; found {metric}")
+    if not all(all(given) for _, _, given in parts):
+        method += "; no groups are known, so samples count as independent"
+    return low, high, method
+
+
+def _classes_of(
+    parts: Sequence[Part], hits: Sequence[Hits], groups: Sequence[Sequence[str]]
+) -> Iterator[tuple[Array, Sequence[str]]]:
+    """Right or wrong and the group of each sample, class by class of every part."""
+    for (found, _, _), correct, names in zip(parts, hits, groups, strict=True):
+        for target in np.unique(found.targets):
+            rows = np.flatnonzero(found.targets == target)
+            yield correct[rows].astype(np.float64), [names[row] for row in rows.tolist()]
 
 
 def interval(correct: Hits, groups: Sequence[str]) -> tuple[float, float, str]:
@@ -102,12 +149,53 @@ def _of_shares(sums: Array, sizes: Array) -> tuple[float, float, str]:
     if not error:
         return *_wilson(share, count), f"Wilson on {count} group{'s' * (count > 1)} without variation between them"
     # Fewer in any one part, and a resample may have none of them.
-    if np.count_nonzero(sizes, axis=1).min() >= _FEW:
+    if np.count_nonzero(sizes, axis=1).min() >= _FEW and len(sums) <= _MOST_PARTS:
         return *_percent(*_bootstrap(sums, sizes)), f"bootstrap over {count} groups"
+    return _on_logit_scale(share, error, count)
+
+
+def _on_logit_scale(share: float, error: float, count: int) -> tuple[float, float, str]:
+    """t interval of a share with a standard error over `count` groups, in percent, and how it was made."""
     # The derivative of the logit is 1 / (p (1 - p)); where groups vary, p is neither 0 nor 1.
     margin = _t(count) * error / (share * (1 - share))
     low, high = special.expit(special.logit(share) + np.array([-margin, margin]))
-    return *_percent(low, high), f"t over {count} groups on the logit scale, few groups"
+    few = ", few groups" if count < _FEW else ""
+    return *_percent(low, high), f"t over {count} groups on the logit scale{few}"
+
+
+def _of_mean_average_precision(parts: Sequence[Part], groups: Sequence[Sequence[str]]) -> tuple[float, float, str]:
+    """Interval of the mean over parts and classes of all-points average precision, in percent, and how it was made."""
+    names, place = np.unique(np.concatenate([np.asarray(each) for each in groups]), return_inverse=True)
+    count, rows = len(names), np.split(place, np.cumsum([len(each) for each in groups])[:-1])
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=_RESAMPLES_OF_AP)
+    weights = np.concatenate([np.ones((1, count)), drawn]).astype(np.float32)  # the first is the sample itself
+    found = [
+        _average_precision(part.probabilities[:, target], part.targets == target, weights[:, where])
+        for (part, _, _), where in zip(parts, rows, strict=True)
+        for target in np.unique(part.targets)
+    ]
+    share, *resampled = np.nanmean(found, axis=0)  # a class without a positive in a resample does not count there
+    error = float(np.std(resampled, ddof=1)) * np.sqrt(count / max(count - 1, 1))
+    if count < 2 or error < 1e-9:
+        return *_wilson(share, count), f"Wilson on {count} group{'s' * (count > 1)} without variation between them"
+    low, high, method = _on_logit_scale(float(share), error, count)
+    return low, high, f"{method}, standard error of {_RESAMPLES_OF_AP} bootstrap resamples"
+
+
+def _average_precision(scores: npt.NDArray[np.floating], positive: Hits, weights: npt.NDArray[np.float32]) -> Array:
+    """All-points average precision of one class, 0 to 1, for every row of weights `[R, N]`; NaN without a positive."""
+    known = np.flatnonzero(np.isfinite(scores))
+    order = known[np.argsort(-scores[known], kind="stable")]
+    last_of_equals = np.append(scores[order][1:] != scores[order][:-1], True)[: len(order)]
+    found = np.cumsum(weights[:, order] * positive[order], axis=1, dtype=np.float64)[:, last_of_equals]
+    retrieved = np.cumsum(weights[:, order], axis=1, dtype=np.float64)[:, last_of_equals]
+    precision = found / np.maximum(retrieved, 1)
+    total = weights[:, positive].sum(axis=1, dtype=np.float64)
+    gained = np.diff(found, axis=1, prepend=0.0)
+    average: Array = np.divide(
+        (gained * precision).sum(axis=1), total, out=np.full(len(total), np.nan), where=total > 0
+    )
+    return average
 
 
 def _mean_and_error(sums: Array, sizes: Array) -> tuple[float, float]:

@@ -47,9 +47,14 @@ class ProtocolFacts:
 
 @dataclass(frozen=True, slots=True)
 class JointInterval:
-    """95 % interval of the mean of a metric over the splits of a set, whose groups were drawn for all of them together."""
+    """A metric over the splits of a set, in percent, with its 95 % interval, whose groups were drawn for all together.
+
+    Over the splits that are published together it is the mean; over the folds of leave-one-person-out it is made of the
+    predictions of all folds.
+    """
 
     metric: str
+    value: float
     low: float
     high: float
     method: str
@@ -73,7 +78,6 @@ class RunRecord:
     metrics: Mapping[str, float | None]
     intervals: Mapping[str, tuple[float, float]]
     """metric -> 95 % interval in percent."""
-    interval_method: str
     samples: Mapping[str, int]
     """`train`, `val`, `test`, `scored`; `seen` where the weights were trained on some of the test samples before."""
     partial: str
@@ -91,12 +95,16 @@ class RunRecord:
     """Version that wrote the record."""
     members: Mapping[str, float] = field(default_factory=dict)
     """Folder -> weight of the runs whose scores this one fuses; empty: it was trained."""
-    joint: Mapping[str, JointInterval] = field(default_factory=dict)
-    """Split set -> interval of the mean over its splits, where all are there. It lies beside them, not in run.json."""
+    interval_methods: Mapping[str, str] = field(default_factory=dict)
+    """metric -> how its interval was made, in words."""
+    joint: Mapping[str, tuple[JointInterval, ...]] = field(default_factory=dict)
+    """Split set -> metrics over all of its splits, where all are there. They lie beside them, not in run.json."""
     latency_ms: float | None = None
     """Median wall time of one forward pass of one view; None where it was not measured."""
     latency_on: str = ""
     """The device that it was measured on, in words."""
+    recipe_sha256: str = ""
+    """Of the resolved recipe without its split: seeds are averaged only where it is equal. Empty: not recorded."""
     edition: str = ""
     """Digest of the split's test samples (of a fold: of all samples) with their classes, which a data set that is made again
     changes. Empty: not recorded, or not all of the data set was used."""

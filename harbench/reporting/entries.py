@@ -6,25 +6,19 @@ leave-one-person-out one entry pooled over all samples.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Literal
 
-from harbench.records import Comparability, ProtocolFacts, PublishedResult, RunRecord
+from harbench.records import Comparability, JointInterval, ProtocolFacts, PublishedResult, RunRecord
 from harbench.reporting.published import UPPER_BOUND, address
 from harbench.runs.comparability import LOPO, pooled_split
 
 _POOLED = ("top1", "top5")
 """Metrics that are a share of samples, so that folds can be pooled from their values and counts alone."""
-# Student's t, 97.5 % quantile, 1 to 29 degrees of freedom (any statistics table); the report must not load scipy.
-_T975 = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
-    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
-    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045),
-)
+_EDITED = "the recipe of this name was edited between runs; only runs of equal recipes are averaged"
 
 
 @dataclass(frozen=True)
@@ -94,15 +88,21 @@ def published_entry(result: PublishedResult) -> Entry:
 def run_entries(runs: Sequence[RunRecord], metrics: Iterable[str], protocols: Protocols) -> list[Entry]:
     """All entries of one data set's runs: its headline metric, and those of `metrics` that the runs have."""
     entries: list[Entry] = []
+    recipes: dict[str, set[str]] = defaultdict(set)
+    for run in runs:
+        recipes[_name(run)].add(run.recipe_sha256)
     for group in _groups(runs).values():
         headline = group[0].key.metric
         for metric in dict.fromkeys([headline, *metrics]):
             scored = [run for run in group if run.metrics.get(metric) is not None]
             folds = [run for run in scored if run.split.startswith(LOPO)]
             plain = [run for run in scored if not run.split.startswith(LOPO)]
-            entries += [_seeds_entry(same, metric) for same in _by_split(plain).values()]
-            entries += _split_set_entries(plain, metric, protocols)
-            entries += _fold_entries(folds, metric, protocols)
+            made = [_seeds_entry(same, metric) for same in _by_split(plain).values()]
+            made += _split_set_entries(plain, metric, protocols)
+            made += _fold_entries(folds, metric, protocols)
+            if len(recipes[_name(group[0])]) > 1:
+                made = [replace(entry, notes=(*entry.notes, _EDITED)) for entry in made]
+            entries += made
     return entries
 
 
@@ -110,7 +110,7 @@ def _groups(runs: Sequence[RunRecord]) -> dict[tuple[object, ...], list[RunRecor
     """Runs that differ in nothing but split and seed."""
     groups: dict[tuple[object, ...], list[RunRecord]] = defaultdict(list)
     for run in runs:
-        groups[(_name(run), replace(run.key, split_set=""), run.protocol, run.partial)].append(run)
+        groups[(_name(run), run.recipe_sha256, replace(run.key, split_set=""), run.protocol, run.partial)].append(run)
     return groups
 
 
@@ -124,7 +124,7 @@ def _by_split(runs: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
 def _seeds_entry(runs: Sequence[RunRecord], metric: str) -> Entry:
     """The seeds of one recipe and split. The interval of several is the mean of theirs."""
     low_high = _mean_interval([run.intervals.get(metric) for run in runs])
-    notes = _interval_note(low_high, len(runs), runs[0].interval_method)
+    notes = _interval_note(low_high, len(runs), runs[0].interval_methods.get(metric, ""))
     values = [_value(run, metric) for run in runs]
     return _entry(runs, metric, values, runs[0].key.split_set, low_high, notes)
 
@@ -157,17 +157,14 @@ def _split_set_entries(runs: Sequence[RunRecord], metric: str, protocols: Protoc
         if seeds:
             used = [runs[seed] for runs in by_seed for seed in seeds]
             values = [fmean(_value(runs[seed], metric) for runs in by_seed) for seed in seeds]
-            known = [by_seed[0][seed].joint.get(name) for seed in seeds]
-            joint = [each for each in known if each and each.metric == metric]
-            interval = _mean_interval([(each.low, each.high) for each in joint]) if len(joint) == len(seeds) else None
-            notes = _left_out(missing, "splits")
-            notes += _interval_note(interval, len(seeds), joint[0].method) if joint else []
-            entries.append(_entry(used, metric, values, name, interval, notes))
+            joint = [_joint(by_seed[0][seed], name, metric) for seed in seeds]
+            interval, notes = _joint_interval(joint)
+            entries.append(_entry(used, metric, values, name, interval, [*_left_out(missing, "splits"), *notes]))
     return entries
 
 
 def _fold_entries(runs: Sequence[RunRecord], metric: str, protocols: Protocols) -> list[Entry]:
-    """Leave one person out: correct samples of all folds over samples of all folds, a seed at a time."""
+    """Leave one person out: the metric of the predictions of all folds together, a seed at a time."""
     entries: list[Entry] = []
     by_suffix: dict[str, list[RunRecord]] = defaultdict(list)
     for run in runs:
@@ -183,15 +180,13 @@ def _fold_entries(runs: Sequence[RunRecord], metric: str, protocols: Protocols) 
             missing = []
             whole = [max((list(found.values()) for found in by_seed.values()), key=len)]
             reason = f"{len(whole[0])} of {len(folds)} folds" if folds else "not all folds are known"
-        if metric not in _POOLED:
-            reason = reason or f"{metric} of single folds cannot be pooled"
-        pooled = [_pool(found, metric) for found in whole]
+        joint = [None if reason else _joint(found[0], f"lopo{suffix}", metric) for found in whole]
+        pooled = [each.value if each else _pool(found, metric) for each, found in zip(joint, whole, strict=True)]
+        if metric not in _POOLED and None in joint:
+            reason = reason or f"{metric} is not pooled over the folds: harbench run one of them again"
         used = [run for found in whole for run in found]
-        found = [_fold_interval(folds, metric, value) for folds, value in zip(whole, pooled, strict=True)]
-        interval = None if reason else _mean_interval(found)
-        notes = [f"pooled over the samples of {len(whole[0])} folds"]
-        notes += _left_out(missing, "folds")
-        notes += _interval_note(interval, len(whole), f"t over {len(whole[0])} folds on the logit scale, few groups")
+        interval, notes = _joint_interval(joint)
+        notes = [f"pooled over the samples of {len(whole[0])} folds", *_left_out(missing, "folds"), *notes]
         entry = _entry(used, metric, pooled, "lopo", interval, notes)
         entries.append(replace(entry, reason="; ".join(filter(None, (entry.reason, reason)))))
     return entries
@@ -207,21 +202,14 @@ def _pool(folds: Sequence[RunRecord], metric: str) -> float:
     return sum(_value(run, metric) * run.samples["test"] for run in folds) / total
 
 
-def _fold_interval(folds: Sequence[RunRecord], metric: str, pooled: float) -> tuple[float, float] | None:
-    """95 % t interval of a ratio over folds, the persons being the independent units; None where they do not vary.
+def _joint(run: RunRecord, split_set: str, metric: str) -> JointInterval | None:
+    return next((each for each in run.joint.get(split_set, ()) if each.metric == metric), None)
 
-    On the logit scale, as `evaluation.intervals.interval` has it for few groups and says why.
-    """
-    counts = [run.samples["test"] for run in folds]
-    residuals = [(_value(run, metric) - pooled) * count / sum(counts) for run, count in zip(folds, counts, strict=True)]
-    degrees = len(folds) - 1
-    if not 1 <= degrees <= len(_T975) or max(map(abs, residuals)) < 1e-9:
-        return None
-    error = math.sqrt(len(folds) / degrees * sum(each**2 for each in residuals)) / 100
-    share = pooled / 100
-    middle, margin = math.log(share / (1 - share)), _T975[degrees - 1] * error / (share * (1 - share))
-    low, high = (100 / (1 + math.exp(-limit)) for limit in (middle - margin, middle + margin))
-    return low, high
+
+def _joint_interval(joint: Sequence[JointInterval | None]) -> tuple[tuple[float, float] | None, list[str]]:
+    """The mean of the intervals of several seeds, and its footnote; None where one has none."""
+    interval = _mean_interval([None if each is None else (each.low, each.high) for each in joint])
+    return interval, _interval_note(interval, len(joint), joint[0].method if joint[0] else "")
 
 
 def _entry(

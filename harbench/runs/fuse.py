@@ -221,11 +221,11 @@ def _record(
 ) -> RunRecord:
     """The record: what is equal stays, what differs is joined, what costs is summed."""
     from harbench.runs.comparability import fingerprint
-    from harbench.runs.record import intervals_of
+    from harbench.runs.record import intervals_of, recipe_hash
 
     records = [each.record for each in parts]
     key, protocol = _key_of(records), _protocol_of(records)
-    intervals, method = intervals_of(predictions, "prob", groups)
+    intervals, methods = intervals_of(predictions, "prob", groups, ("top1", key.metric))
     gflops = [each.gflops for each in records if each.gflops is not None]
     return RunRecord(
         folder=folder.relative_to(runs).as_posix(),
@@ -240,7 +240,7 @@ def _record(
         fingerprint=fingerprint(key, protocol),
         metrics=dict(metrics.values),
         intervals=intervals,
-        interval_method=method,
+        interval_methods=methods,
         samples={
             "train": seen,
             "val": max(each.samples["val"] for each in records),
@@ -255,6 +255,7 @@ def _record(
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         harbench=__version__,
         members={_name(each.folder, runs): each.weight for each in parts},
+        recipe_sha256=recipe_hash(fusion),
         edition=next((each.edition for each in records if each.edition), ""),
         notes=tuple(dict.fromkeys(note for each in records for note in each.notes)),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from harbench.frames.streams import Stream
-    from harbench.recipe import ClipConfig, Recipe
+    from harbench.recipe import ClipConfig, Fusion, Recipe
 
 
 def stream_of(recipe: Recipe) -> Stream:
@@ -194,19 +194,25 @@ def model_metadata(inputs: Inputs) -> dict[str, str]:
 
 
 def intervals_of(
-    predictions: Predictions, average: str, groups: Sequence[str]
-) -> tuple[dict[str, tuple[float, float]], str]:
-    """95 % interval of top-1, by source group (one a sample) where samples share one."""
-    import numpy as np
+    predictions: Predictions, average: str, groups: Sequence[str], metrics: Iterable[str]
+) -> tuple[dict[str, tuple[float, float]], dict[str, str]]:
+    """95 % interval of each metric that has one, by source group (one a sample), and how each was made."""
+    from harbench.evaluation.intervals import METRICS, metric_interval
 
-    from harbench.evaluation.intervals import interval
+    found = {
+        name: metric_interval(name, [(predictions, average, groups)])
+        for name in dict.fromkeys(metrics)
+        if name in METRICS
+    }
+    return {name: (low, high) for name, (low, high, _) in found.items()}, {
+        name: each[2] for name, each in found.items()
+    }
 
-    scores = predictions.probabilities if average == "prob" else predictions.logits
-    scored = ~np.isnan(scores).any(axis=1)
-    correct = np.zeros(len(scores), dtype=bool)
-    correct[scored] = scores[scored].argmax(axis=1) == predictions.targets[scored]
-    low, high, method = interval(correct, groups)
-    return {"top1": (low, high)}, method
+
+def recipe_hash(recipe: Recipe | Fusion) -> str:
+    """SHA-256 of what a resolved recipe says of the training and its evaluation, without the split."""
+    document = recipe.model_dump(mode="json", exclude={"description": True, "expect": True, "data": {"split"}})
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def make_record(
@@ -225,7 +231,7 @@ def make_record(
 
     recipe, key, protocol = inputs.recipe, key_of(inputs), protocol_of(inputs)
     groups = [sample.group for sample in inputs.table.subset("test")]
-    intervals, method = intervals_of(predictions, recipe.eval.average, groups)
+    intervals, methods = intervals_of(predictions, recipe.eval.average, groups, ("top1", key.metric))
     seen = inputs.seen_in_test
     milliseconds, where = latency(model, *input_shapes(recipe, inputs.spec))
     return RunRecord(
@@ -241,7 +247,7 @@ def make_record(
         fingerprint=fingerprint(key, protocol),
         metrics=dict(metrics.values),
         intervals=intervals,
-        interval_method=method,
+        interval_methods=methods,
         samples={
             "train": len(inputs.trained_on),
             "val": len(inputs.table.subset("val")),
@@ -258,6 +264,7 @@ def make_record(
         harbench=__version__,
         latency_ms=milliseconds,
         latency_on=where,
+        recipe_sha256=recipe_hash(recipe),
         edition="" if inputs.partial else edition_of(inputs.table),
         notes=decoding_notes(inputs),
     )

@@ -2,7 +2,7 @@
 
 `predictions.npz`, `views.npz` (when small), `per_class.csv`, and `run.json`, which is written last: a folder without
 it is not a finished run. It keeps the SHA-256 of what is read again, and whoever reads that takes it from
-`checked_file`. Beside the splits of a set lies the interval of their mean, `mean-of-3/seed0.json`.
+`checked_file`. Beside the splits of a set lies metrics over all of them, `mean-of-3/seed0.json`.
 """
 
 from __future__ import annotations
@@ -122,20 +122,20 @@ def _of_newest_data(records: Sequence[RunRecord]) -> list[RunRecord]:
     ]
 
 
-def save_joint(recipe: Path, split_set: str, seed: str, finished: Mapping[str, str], joint: JointInterval) -> None:
-    """Write the interval of a mean over splits to `<recipe's folder>/<split set>/<seed>.json`.
+def save_joint(path: Path, finished: Mapping[str, str], joint: Sequence[JointInterval]) -> None:
+    """Write metrics over a set of splits to `<recipe's folder>/<split set>/<seed>.json`.
 
     `finished` says when the run of each split was, so that a repeated one is not taken for it.
     """
-    content = {"finished": dict(finished), **asdict(joint)}
-    write_text(recipe / split_set / f"{seed}.json", json.dumps(content, indent=2) + "\n")
+    content = {"finished": dict(finished), "intervals": [asdict(each) for each in joint]}
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-def load_joint(path: Path) -> tuple[dict[str, str], JointInterval] | None:
-    """When the run of each split was finished, and the interval of their mean; None where it has to be made (again)."""
+def load_joint(path: Path) -> tuple[dict[str, str], tuple[JointInterval, ...]] | None:
+    """When the run of each split was finished, and metrics over all; None where they have to be made (again)."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        return dict(raw.pop("finished")), _model(JointInterval).validate_python(raw)
+        return dict(raw["finished"]), _model(tuple[JointInterval, ...]).validate_python(raw["intervals"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
@@ -144,11 +144,11 @@ def _with_joint(records: Sequence[RunRecord], root: Path) -> list[RunRecord]:
     """The records with the intervals of means over splits that were made of exactly these runs."""
     by_folder = {record.folder: record for record in records}
     for path in sorted(root.glob("*/*/*/seed*.json")):
-        finished, joint = load_joint(path) or ({}, None)
+        finished, joint = load_joint(path) or ({}, ())
         recipe = path.parent.parent.relative_to(root)
         folders = {split: (recipe / split / path.stem).as_posix() for split in finished}
         now = {split: by_folder[folder].finished for split, folder in folders.items() if folder in by_folder}
-        if joint is not None and now == finished:
+        if joint and now == finished:
             for folder in folders.values():
                 record = by_folder[folder]
                 by_folder[folder] = replace(record, joint={**record.joint, path.parent.name: joint})
@@ -176,7 +176,7 @@ def load_run(folder: Path) -> RunRecord:
 
 
 @cache
-def _model(kind: type[Any]) -> TypeAdapter[Any]:
+def _model(kind: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)

@@ -90,7 +90,7 @@ def record_of(
         fingerprint=fingerprint(key, protocol),
         metrics={**metrics.values, "top1": top1},
         intervals={"top1": (max(0.0, top1 - 2), min(100.0, top1 + 2))},
-        interval_method="bootstrap over 707 groups",
+        interval_methods={"top1": "bootstrap over 707 groups"},
         samples={"train": len(table.subset("train")), "test": metrics.samples, "scored": metrics.scored},
         partial="",
         exact=True,

@@ -32,7 +32,7 @@ def make_run(runs: Path, recipe: str, home: Path, wrong: tuple[int, ...], sample
         folder=folder, recipe=recipe, dataset="toy", split="official", seed=0, model="m", family="3d-cnn",
         key=Comparability("toy", "2 classes", "official", "video", "top1", "video", "none", "yes"),
         protocol=ProtocolFacts(averaging="prob"), fingerprint="0", metrics=metrics.values, intervals={},
-        interval_method="", samples={"train": 4, "val": 0, "test": len(test), "scored": len(test)}, partial="",
+        interval_methods={}, samples={"train": 4, "val": 0, "test": len(test), "scored": len(test)}, partial="",
         exact=True, params_m=1.0, gflops=1.0, seconds={}, finished="2026-01-01T00:00:00+00:00", harbench="0",
     )  # fmt: skip
     save_run(runs / folder, record, predictions, table.classes, metrics)

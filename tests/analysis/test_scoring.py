@@ -57,8 +57,8 @@ def test_npz_agrees_with_scikit_learn_whatever_the_order(tmp_path: Path, scores:
     expected = np.mean([average_precision_score(k == TARGETS, scores[:, k]) for k in range(len(KEYS))])
     assert found.metrics["mAP"] == pytest.approx(100 * expected)
     assert (found.scored, found.missing, found.unknown, found.classes_from) == (3783, (), (), "the file")
-    low, high = found.interval
-    assert low < (found.metrics["top1"] or 0) < high and "groups" in found.interval_method
+    low, high = found.intervals["top1"]
+    assert low < (found.metrics["top1"] or 0) < high and "groups" in found.interval_methods["top1"]
 
 
 def test_gaps_are_wrong_repeats_counted_and_contradictions_refused(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def _make_run(
         fingerprint=fingerprint(key, protocol),
         metrics={"top1": top1, **metrics},
         intervals={"top1": (max(0.0, top1 - 1), min(100.0, top1 + 1))},
-        interval_method="bootstrap over 707 groups",
+        interval_methods={"top1": "bootstrap over 707 groups"},
         samples={"train": 9537, "val": 0, "test": test, "scored": test},
         partial=partial,
         exact=True,

@@ -23,7 +23,7 @@ def make_run(runs: Path, recipe: str, seed: int, top1: float, expect: str = EXPE
     record = RunRecord(
         folder=f"ucf101/{recipe}/split1/seed{seed}", recipe=recipe.partition("+")[0], dataset="ucf101", split="split1",
         seed=seed, model="mc3_18", family="3d-cnn", key=KEY, protocol=ProtocolFacts(selection="last"), fingerprint="0",
-        metrics={"top1": top1}, intervals={"top1": (top1 - 1, top1 + 1)}, interval_method="bootstrap over 707 groups",
+        metrics={"top1": top1}, intervals={"top1": (top1 - 1, top1 + 1)},
         samples={"train": 9537, "val": 0, "test": 3783, "scored": 3783}, partial="", exact=True, params_m=11.5,
         gflops=1.0, seconds={}, finished="2026-01-01T00:00:00+00:00", harbench="0",
     )  # fmt: skip

@@ -4,15 +4,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from statistics import stdev
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
-from harbench.evaluation.intervals import interval
-from harbench.records import UNKNOWN, Comparability, Leaderboard, ProtocolFacts, PublishedResult, Row, RunRecord, Table
-from harbench.reporting.entries import _T975
+from harbench.records import (
+    UNKNOWN,
+    Comparability,
+    JointInterval,
+    Leaderboard,
+    ProtocolFacts,
+    PublishedResult,
+    Row,
+    RunRecord,
+    Table,
+)
 from harbench.reporting.leaderboard import build_leaderboard
 
 Run = Callable[..., RunRecord]
@@ -115,6 +121,14 @@ def test_recipes_tags_and_protocols_are_not_mixed(make_run: Run) -> None:
     assert [row.seeds for row in table.rows] == [1, 1, 1, 1]
 
 
+def test_seeds_of_an_edited_recipe_are_not_averaged(make_run: Run) -> None:
+    runs = [make_run(seed=seed, top1=top1) for seed, top1 in enumerate((85.0, 60.0, 62.0))]
+    edited = [runs[0], *(replace(run, recipe_sha256="edited") for run in runs[1:])]
+    (table,) = build_leaderboard(edited, []).tables
+    assert [(row.value, row.seeds) for row in table.rows] == [(85.0, 1), (61.0, 2)]
+    assert any("was edited between runs" in text for text in table.footnotes)
+
+
 def test_mean_of_three_splits_needs_all_of_them(make_run: Run) -> None:
     runs = [make_run(split=f"split{s}", seed=seed, top1=80.0 + 2 * s + seed) for s in (1, 2, 3) for seed in (0, 1)]
     board = build_leaderboard([*runs, make_run(split="split1", seed=7, top1=10.0)], [])
@@ -137,14 +151,14 @@ def _folds(make_run: Run, hits: dict[str, int], seed: int = 0, recipe: str = "mo
 
 def test_folds_are_pooled_over_all_samples(make_run: Run) -> None:
     hits = dict(zip(PERSONS, (10, 9, 10, 9, 8, 10, 7, 10, 9), strict=True))
-    (table,) = build_leaderboard(_folds(make_run, hits), []).tables
+    joint = {"lopo": (JointInterval("top1", 100 * sum(hits.values()) / 90, 80.0, 95.0, "t over 9 groups"),)}
+    (table,) = build_leaderboard([replace(run, joint=joint) for run in _folds(make_run, hits)], []).tables
     (row,) = table.rows
-    assert table.key.split_set == "lopo"
+    assert table.key.split_set == "lopo" and row.interval == (80.0, 95.0)
     assert (row.place, row.why_not, row.seeds) == (1, "", 1)
     assert row.value == pytest.approx(100 * sum(hits.values()) / 90)
-    correct = np.concatenate([np.arange(10) < count for count in hits.values()])
-    low, high, _ = interval(correct, [person for person in PERSONS for _ in range(10)])
-    assert row.interval == pytest.approx((low, high))
+    (bare,) = build_leaderboard(_folds(make_run, hits), []).tables[0].rows
+    assert (bare.value, bare.interval) == (pytest.approx(row.value), None)
 
 
 def test_missing_folds_are_counted_and_get_no_place(make_run: Run) -> None:
@@ -162,10 +176,6 @@ def test_unequal_folds_are_weighted_and_unfinished_seeds_are_named(make_run: Run
     (row,) = table.rows
     assert (row.place, row.value, row.seeds) == (1, pytest.approx(100 * (9 + 8 * 9) / 100), 1)
     assert "without seed 1: not all folds are there" in table.footnotes
-
-
-def test_t_quantiles() -> None:
-    assert [stats.t.ppf(0.975, df) for df in range(1, 30)] == pytest.approx(list(_T975), abs=6e-4)
 
 
 def test_a_run_is_shown_under_the_metrics_of_published_numbers(make_run: Run, make_published: Published) -> None:

@@ -61,7 +61,7 @@ def work(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
         record = RunRecord(
             folder=folder.relative_to(runs).as_posix(), recipe=name, dataset="many", split="official", seed=seed,
             model="m", family="3d-cnn", key=key, protocol=ProtocolFacts(selection="last"), fingerprint="0",
-            metrics={"top1": 50.0}, intervals={}, interval_method="", samples={"train": 8, "val": 0, "test": 4, "scored": 4},
+            metrics={"top1": 50.0}, intervals={}, interval_methods={}, samples={"train": 8, "val": 0, "test": 4, "scored": 4},
             partial="", exact=True, params_m=1.0, gflops=1.0, seconds={"train": 30.0, "evaluate": 2.0},
             finished="2026-01-01T00:00:00+00:00", harbench="0",
         )  # fmt: skip

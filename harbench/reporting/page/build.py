@@ -204,7 +204,7 @@ def record_facts(record: RunRecord) -> dict[str, str]:
         "a view takes": f"{record.latency_ms:.1f} ms on {record.latency_on}" if record.latency_ms else "",
         "samples": counts,
         **{part.replace("_", " "): value for part, value in asdict(record.protocol).items()},
-        "interval": record.interval_method,
+        "interval": "; ".join(f"{metric}: {how}" for metric, how in record.interval_methods.items()),
         "time": ", ".join(f"{what} {seconds:,.0f} s" for what, seconds in record.seconds.items()),
         "bit-exact": "yes" if record.exact else "no: the device or a resumed run had to deviate",
         "finished": record.finished,
