@@ -67,7 +67,7 @@ def features(folder: Path, *, home: Path, runs: Path, device: str = "auto", trac
     from harbench.frames.streams import normalize
     from harbench.models.weights import head_name
 
-    opened = open_run(folder, home=home, runs=runs)
+    opened = open_run(folder, home=home, runs=runs, subsets=("train", "val", "test"))
     recipe, inputs = opened.recipe, opened.inputs
     if not (layer := head_name(opened.model)):
         raise RunError(f"{opened.folder}: its model has neither a linear layer nor a convolution that classifies")

@@ -168,6 +168,7 @@ def evaluate(
             crops=crops,
             average=average,
             allow_seen=allow_seen,
+            ok_missing=ok_missing,
             device=device,
             track=track,
         )

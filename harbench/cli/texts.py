@@ -286,7 +286,8 @@ def audit_text(report: api.AuditReport) -> str:
 
 def _split_lines(a: SplitAudit) -> list[str]:
     counts = ", ".join(f"{count} {subset}" for subset, count in a.counts.items())
-    lines = [f"{a.dataset} {a.name}: {counts}" + (f"; the same as the official {a.same_as}" if a.same_as else "")]
+    official = f"; the same as the official {a.same_as}" if a.same_as else f"; part of the official {a.within}"
+    lines = [f"{a.dataset} {a.name}: {counts}{official if a.within else ''}"]
     if a.unknown:
         lines.append(f"  unknown    {len(a.unknown)} names, e.g. {', '.join(a.unknown[:3])}")
     if a.shared:
@@ -294,7 +295,8 @@ def _split_lines(a: SplitAudit) -> list[str]:
     if a.leaked_percent is None:
         lines.append("  leaked     unknown: the publisher gives no groups")
     else:
-        lines.append(f"  leaked     {a.leaked_percent:.2f} % of test ({a.leaked}) shares its {a.group} with train")
+        why = ", as the official protocol has it: no leak" if a.within and a.leaked else ""
+        lines.append(f"  leaked     {a.leaked_percent:.2f} % of test ({a.leaked}) shares its {a.group} with train{why}")
     if a.across_classes:
         lines.append(f"  sources    {a.across_classes} in test have theirs in train under another class")
     for split, count in a.official_test.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from harbench.errors import RunError
 from harbench.evaluation.processes import alone, choose_device
-from harbench.files import write_text
+from harbench.files import locked, write_text
 from harbench.paths import cache_folder
-from harbench.records import RunRecord, Track, silent
+from harbench.records import RunRecord, Subset, Track, silent
 from harbench.runs.folder import check_model_file
 from harbench.runs.inputs import Inputs, caches_of, open_inputs
 from harbench.runs.seen import Seen, media_id
@@ -57,13 +57,23 @@ class OpenRun:
 
 
 def open_run(
-    folder: Path, *, home: Path, runs: Path, views: Mapping[str, object] | None = None, allow_seen: bool = False
+    folder: Path,
+    *,
+    home: Path,
+    runs: Path,
+    views: Mapping[str, object] | None = None,
+    allow_seen: bool = False,
+    ok_missing: int = 0,
+    subsets: Sequence[Subset] = ("test",),
 ) -> OpenRun:
     """Open the finished run in `folder` (also relative to `runs`), with `views` in place of those of its recipe.
+
+    The media of `subsets` have to be there, but for as many as the run could not score, and `ok_missing` more.
 
     Raises:
         RunError: there is no finished run, its weights are not those that it wrote or are for other classes, or they have
             seen the test samples.
+        CacheError: media are missing.
     """
     from harbench.models.build import build_model
     from harbench.recipe import load_resolved
@@ -82,7 +92,8 @@ def open_run(
     check_model_file(recipe, folder)
     read = caches_of(folder)  # the same pixels as the run's, where they are here
     read = read if all(cache_folder(home, record.dataset, name).is_dir() for name in read) else ()
-    inputs = open_inputs(recipe, record.seed, home=home, ok_missing=record.samples["test"], caches=read)
+    missing = ok_missing + record.samples["test"] - record.samples["scored"]
+    inputs = open_inputs(recipe, record.seed, home=home, ok_missing=missing, caches=read, subsets=subsets)
     _check_samples(folder, inputs)
     classes = [label.key for label in inputs.table.classes]
     try:
@@ -147,6 +158,7 @@ def evaluate(
     crops: int | None = None,
     average: str | None = None,
     allow_seen: bool = False,
+    ok_missing: int = 0,
     device: str = "auto",
     track: Track = silent,
 ) -> Evaluation:
@@ -163,7 +175,7 @@ def evaluate(
 
     changes = {"clips": clips, "crops": crops, "average": average}
     given = {key: value for key, value in changes.items() if value is not None}
-    opened = open_run(folder, home=home, runs=runs, views=given, allow_seen=allow_seen)
+    opened = open_run(folder, home=home, runs=runs, views=given, allow_seen=allow_seen, ok_missing=ok_missing)
     folder, record, recipe, inputs = opened.folder, opened.record, opened.recipe, opened.inputs
     views = recipe.eval
     predictions = predict(
@@ -176,10 +188,9 @@ def evaluate(
         track=track,
     )
     metrics = score(predictions, inputs.table.classes, average=views.average)
-    number = len(list((folder / "evaluations").glob("*.json"))) + 2
     result = Evaluation(
         folder=str(folder),
-        number=number,
+        number=0,
         views=f"{views.clips}x{views.crops}",
         average=views.average,
         metrics=dict(metrics.values),
@@ -187,5 +198,9 @@ def evaluate(
         failed=dict(predictions.failed),
         partial=record.partial,
     )
-    write_text(folder / "evaluations" / f"{number}.json", json.dumps(asdict(result), indent=2))
+    kept = folder / "evaluations"
+    with locked(kept / ".lock"):  # of several at a time, each has a number of its own
+        number = max((int(path.stem) for path in kept.glob("*.json") if path.stem.isdigit()), default=1) + 1
+        result = replace(result, number=number)
+        write_text(kept / f"{number}.json", json.dumps(asdict(result), indent=2))
     return result

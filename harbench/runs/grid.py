@@ -45,7 +45,7 @@ class GridResult:
 
     trials: tuple[Trial, ...]
     table: str
-    """Path of grid.csv."""
+    """Path of grid-<hash>.csv, in the folder of the split."""
     command: str
     """Trains and evaluates the best combination, on all of train unless the recipe itself needs val."""
 
@@ -112,10 +112,12 @@ def _grid(
             _, stats = train(inputs, folder, 0, where, silent if follows() else track)
         trials.append(_trial(settings, stats, each.train.selection, folder))
     ranked = tuple(sorted(trials, key=lambda trial: (-trial.val_top1, trial.val_loss or 0.0)))
+    searched = hashlib.sha256("\n".join(sorted(trial.folder for trial in trials)).encode()).hexdigest()[:8]
+    table = top / chosen[0].data.split / f"grid-{searched}.csv"  # of these combinations: another grid has its own
     if not follows():
-        _write(top / "grid.csv", ranked)
+        _write(table, ranked)
     command = _command(recipe, split, overrides, ranked[0].settings, home=home, runs=runs)
-    return GridResult(ranked, str(top / "grid.csv"), command)
+    return GridResult(ranked, str(table), command)
 
 
 def _axis(text: str) -> tuple[str, list[str]]:

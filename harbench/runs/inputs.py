@@ -50,8 +50,6 @@ class Inputs:
     test: ClipDataset
     read: Callable[[Sequence[Sample], InputConfig, EvalConfig], ClipDataset]
     """Any samples of the data set as this run's test samples are read, with other views or another input."""
-    missing: tuple[str, ...]
-    """Media of the table that are not in the cache."""
     partial: str
     """Why a run on these inputs is not ranked; empty when it is complete."""
     seen_in_test: int = 0
@@ -97,6 +95,11 @@ def missing_media(table: SplitTable, cache: FrameCache) -> tuple[str, ...]:
     return tuple(media for media in table.media() if media not in cache)
 
 
+def _only(table: SplitTable, subsets: Sequence[Subset]) -> SplitTable:
+    """The table with the samples of these subsets alone."""
+    return replace(table, samples=tuple(sample for sample in table.samples if sample.subset in subsets))
+
+
 def prepare_line(recipe: Recipe, cache: CacheConfig | None = None) -> str:
     """The exact command that makes the cache which a recipe needs: that of its data section, or another one."""
     cache = cache or recipe.data.cache
@@ -104,11 +107,21 @@ def prepare_line(recipe: Recipe, cache: CacheConfig | None = None) -> str:
     return f"harbench prepare {recipe.data.dataset}{split} {cache.options}"
 
 
-def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int, caches: Sequence[str] = ()) -> Inputs:
+def open_inputs(
+    recipe: Recipe,
+    seed: int,
+    *,
+    home: Path,
+    ok_missing: int,
+    caches: Sequence[str] = (),
+    subsets: Sequence[Subset] = ("train", "val", "test"),
+) -> Inputs:
     """Open everything that training and evaluation read; `caches` are those of an unfinished run, by folder name.
 
+    `subsets` are those whose media have to be there.
+
     Raises:
-        CacheError: there is no cache that fits, or more than `ok_missing` media of the split are not in it.
+        CacheError: there is no cache that fits, or more than `ok_missing` media of these subsets are not in it.
     """
     from harbench.datasets.tables import load_spec, load_split
     from harbench.frames.cache import warn_of_cut_ranges
@@ -122,12 +135,11 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int, cache
     wanted = [recipe.data.cache, *([CacheConfig(stream="pose")] if recipe.input.with_pose else [])]
     names = caches or [""] * len(wanted)
     found = [
-        _checked_cache(recipe, table, config, home, ok_missing, name)
+        _checked_cache(recipe, _only(table, subsets), config, home, ok_missing, name)
         for config, name in zip(wanted, names, strict=True)
     ]
     cache, poses = found[0], found[1] if recipe.input.with_pose else None
-    missing = tuple(media for media in table.media() if media not in cache or not (poses is None or media in poses))
-    gone = set(missing)
+    gone = {media for media in table.media() if media not in cache or not (poses is None or media in poses)}
     warn_of_cut_ranges(table.samples, cache)
     boxes = load_boxes(home, recipe.data.dataset) if recipe.data.boxes else None
 
@@ -144,7 +156,7 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int, cache
     seen = train_rows + (cached("val") if recipe.train.refit else ())
     test = clips(table.subset("test"), recipe.eval)
     val = clips(cached("val"), validation_views(recipe)) if recipe.data.validation is not None else None
-    if not train_rows and recipe.train.epochs:
+    if not train_rows and recipe.train.epochs and "train" in subsets:
         raise CacheError(
             f"no training sample of {table.dataset} {table.split} is in the cache. Run {prepare_line(recipe)}"
         )
@@ -163,7 +175,6 @@ def open_inputs(recipe: Recipe, seed: int, *, home: Path, ok_missing: int, cache
         all_train=clips(seen, None) if recipe.train.refit else None,
         test=test,
         read=read,
-        missing=missing,
         partial="; ".join([*partial_reasons(spec, table, official, cache, gone), *_less_training(recipe)]),
     )
 
@@ -228,9 +239,11 @@ def partial_reasons(
     there = sum(sample.media not in missing for sample in test)
     if there < 0.99 * len(test):
         reasons.append(f"{there} of {len(test)} test samples")
-    absent = sum(sample.media in missing for sample in table.subset("train"))
-    if absent:
-        reasons.append(f"{absent} training samples missing")
+    subsets: dict[Subset, str] = {"train": "training", "val": "validation"}
+    for subset, words in subsets.items():
+        absent = sum(sample.media in missing for sample in table.subset(subset))
+        if absent:
+            reasons.append(f"{absent} {words} samples missing")
     if spec.short_side:
         sizes = sorted(min(cache.info(sample.media).source_size) for sample in test if sample.media in cache)
         if sizes and sizes[0] and sizes[len(sizes) // 2] < spec.short_side:

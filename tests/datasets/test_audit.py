@@ -64,6 +64,24 @@ def test_official_lists_of_hmdb51_share_films_across_classes(test_data: Path, tm
         assert note.startswith(f"{each.across_classes} of the 1530")
 
 
+@pytest.mark.parametrize("lost", [0, 3])
+def test_persons_on_both_sides_of_the_official_xview_are_no_leak(tmp_path: Path, lost: int) -> None:
+    """Nor are they in the list of somebody who could not read three of its files."""
+    rows = load_rows("ntu60")
+    for side in ("train", "test"):
+        names = [row.media for row in rows if row.subsets["xview"] == side]
+        (tmp_path / f"{side}.txt").write_text("\n".join(names[lost:]))
+    (found,) = audit("ntu60", [f"{side}={tmp_path / side}.txt" for side in ("train", "test")], home=tmp_path).splits
+    assert (found.same_as, found.within) == ("" if lost else "xview", "xview")
+    assert found.leaked == found.counts["test"] and not found.leaks
+    moved = [row.media for row in rows if row.subsets["xview"] == "train"][: lost + 1]
+    with (tmp_path / "test.txt").open("a") as listed:
+        listed.write("\n" + "\n".join(moved))
+    assert (
+        audit("ntu60", [f"{side}={tmp_path / side}.txt" for side in ("train", "test")], home=tmp_path).splits[0].leaks
+    )
+
+
 def test_every_way_of_writing_says_the_same(tmp_path: Path) -> None:
     rows = load_rows("ucf101")
     sides = {"train": rows[:40] + rows[200:210], "test": rows[40:60], "val": rows[300:305]}

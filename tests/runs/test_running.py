@@ -14,10 +14,11 @@ from safetensors.numpy import load_file, save_file
 from toys import MANY_SPEC, many_people
 
 from harbench import api
-from harbench.errors import DatasetError, RecipeError, RunError
+from harbench.errors import CacheError, DatasetError, RecipeError, RunError
 from harbench.recipe import Recipe
 from harbench.records import RunRecord
 from harbench.runs.catalog import read_recipe
+from harbench.runs.inputs import load_table
 from harbench.runs.store import load_run, load_runs
 from harbench.training import step as step_module
 
@@ -138,6 +139,46 @@ def test_a_model_knows_itself_and_evaluate_checks_it(work: Path) -> None:
         api.evaluate(folder, home=work / "home", runs=work / "runs")
     with pytest.raises(RunError, match="no finished run"):
         api.evaluate(work, home=work / "home", runs=work / "runs")
+
+
+def prepared_again(work: Path, *lost: str) -> None:
+    """The data home as one who could not get the media of these persons has it."""
+    shutil.rmtree(work / "home/many")
+    for person in lost:
+        for direction in ("left", "right"):
+            (work / "videos" / direction / f"{person}.avi").unlink()
+    api.prepare("many", home=work / "home", source=work / "videos", short_side=32, workers=1, allow_missing=True)
+
+
+def test_a_missing_validation_sample_makes_a_run_partial(work: Path) -> None:
+    held_out = ("data.validation=0.5", "train.selection=val", "train.refit=true", "train.epochs=1")
+    table = load_table(read_recipe(str(work / "many.yaml"), held_out, home=work / "home"), work / "home")
+    val = next(sample.group for sample in table.subset("val"))
+    prepared_again(work, val)
+    run(work, *held_out, ok_missing=2, tag="refit")
+    assert load_run(work / "runs/many/many+refit/official/seed0").partial == "2 validation samples missing"
+
+
+def test_a_run_is_evaluated_where_its_test_media_are(work: Path) -> None:
+    run(work)
+    folder, where = work / "runs/many/many/official/seed0", {"home": work / "home", "runs": work / "runs"}
+    prepared_again(work, "ann", "bea", "cid", "dan")
+    assert api.evaluate(folder, clips=3, **where).failed == {}
+    with pytest.raises(CacheError, match="8 of 12 media"):
+        api.features(folder, **where)
+    prepared_again(work, "eve")
+    with pytest.raises(CacheError, match=r"2 of 4 media .*\n.*\n.*--ok-missing 2"):
+        api.evaluate(folder, clips=3, **where)
+    assert len(api.evaluate(folder, clips=3, ok_missing=2, **where).failed) == 2
+
+
+def test_no_evaluation_takes_the_number_of_another(work: Path) -> None:
+    run(work)
+    folder = work / "runs/many/many/official/seed0"
+    for number in (2, 3, 4):
+        assert api.evaluate(folder, home=work / "home", runs=work / "runs").number == number
+    (folder / "evaluations/2.json").unlink()
+    assert api.evaluate(folder, home=work / "home", runs=work / "runs").number == 5
 
 
 def test_mistakes_are_told(work: Path) -> None:

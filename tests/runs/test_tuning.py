@@ -44,7 +44,7 @@ def test_every_combination_is_ranked_on_val(work: Path, monkeypatch: pytest.Monk
     assert [trial.val_top1 for trial in result.trials] == sorted((t.val_top1 for t in result.trials), reverse=True)
     assert not list((work / "runs").rglob("run.json")) and not list((work / "runs").rglob("predictions.npz"))
     assert scored and not {name for name in scored if "eve" in name or "fay" in name}
-    table = work / "runs/many/many+grid/grid.csv"
+    (table,) = (work / "runs/many/many+grid/official").glob("grid-*.csv")
     assert str(table) == result.table
     rows = list(csv.DictReader(table.read_text().splitlines()))
     assert [row["train.epochs"] for row in rows] == [trial.settings["train.epochs"] for trial in result.trials]
@@ -54,6 +54,13 @@ def test_every_combination_is_ranked_on_val(work: Path, monkeypatch: pytest.Monk
     assert [word for before, word in pairwise(words) if before == "--set"] == [
         f"{key}={value}" for key, value in best.items()
     ]
+    kept = table.read_text()
+    assert search(work, "train.epochs=1").table != str(table)  # another grid has a table of its own
+    elsewhere = api.grid(
+        str(work / "many.yaml"), ["train.epochs=1"], home=work / "home", runs=work / "runs", split="lopo-ann",
+        overrides=("data.validation=0.5",),
+    )  # fmt: skip
+    assert "lopo-ann" in elsewhere.table and table.read_text() == kept
     again = search(work, "train.optimizer.lr=1e-3,3e-2", "train.epochs=1,2")
     assert [trial.val_loss for trial in again.trials] == [trial.val_loss for trial in result.trials]
 
