@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import fcntl
 import hashlib
 import io
 import logging
@@ -28,7 +27,9 @@ _RUN = ("=", "+", "-", "@", "\t", "\r")
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
+    """Make a rename in `folder` survive a power cut. Windows has no handles of folders."""
+    if os.name == "nt":
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -73,20 +74,25 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def locked(path: Path, busy: HarbenchError | None = None) -> Iterator[None]:
-    """Hold an exclusive flock on `path`; the kernel frees it on death.
+    """Hold an exclusive lock on `path`; the system frees it when the process dies.
 
     When another process has it: raise `busy`, or without one wait for its turn.
     """
+    from filelock import FileLock, Timeout
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if busy is not None:
-                raise busy from None
-            log.info("another process is at it; waiting for %s", path)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        if busy is not None:
+            raise busy from None
+        log.info("waiting for another process to release %s", path)
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def sha256(path: Path) -> str:
