@@ -94,6 +94,13 @@ def test_every_command_has_help_and_stands_in_the_readme(tmp_path: Path) -> None
         assert len(usage.splitlines()) > 5
 
 
+def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
+    words = [sys.executable, "-X", "importtime", "-m", "harbench", "--help"]
+    said = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stderr
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in said.splitlines()}
+    assert "typer" in loaded and not loaded & {"torch", "numpy", "pandas", "pydantic", "rich", "scipy", "cv2", "yaml"}
+
+
 def test_usage_errors_are_exit_2(tmp_path: Path) -> None:
     assert "Missing argument" in harbench("run", cwd=tmp_path, code=2).stderr
     assert "No such command" in process("nonsense", cwd=tmp_path, code=2).stderr
