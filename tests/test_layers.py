@@ -106,3 +106,14 @@ def test_datasets_need_only_the_standard_library() -> None:
     )
     assert "harbench" in loaded
     assert not loaded & {"torch", "pandas", "scipy", "cv2", "numpy", "pydantic", "yaml", "rich", "typer"}
+
+
+def test_no_function_has_more_than_six_parameters() -> None:
+    """But for commands, and keyword-only options of the public functions."""
+    public = {line.split()[-1] for line in (PACKAGE / "api.pyi").read_text().splitlines() if line.startswith("from ")}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and path.parent.name != "cli":
+                given = [each.arg for each in (*node.args.posonlyargs, *node.args.args)]
+                named = [] if node.name in public else node.args.kwonlyargs
+                assert len([name for name in given if name != "self"]) + len(named) <= 6, f"{path}: {node.name}"

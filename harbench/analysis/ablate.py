@@ -14,6 +14,7 @@ from harbench.evaluation.processes import choose_device
 from harbench.files import write_text
 from harbench.records import Predictions, Track, silent
 from harbench.runs.evaluate import OpenRun, open_run
+from harbench.runs.fitting import RunOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,7 +87,7 @@ def _ablate(folder: Path, home: Path, runs: Path, device: str, track: Track) -> 
     from harbench.evaluation.predict import predict
     from harbench.frames.streams import normalize
 
-    opened = open_run(folder, home=home, runs=runs)
+    opened = open_run(folder, RunOptions(home, runs))
     recipe, inputs = opened.recipe, opened.inputs
     alterations, left_out = _alterations(opened, home)
     if not alterations:
@@ -94,7 +95,6 @@ def _ablate(folder: Path, home: Path, runs: Path, device: str, track: Track) -> 
     evaluated = partial(
         predict,
         opened.model,
-        config=recipe.eval,
         device=choose_device(device),
         normalize=partial(normalize, config=recipe.input),
         workers=recipe.train.workers,

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from harbench.datasets.parse import PATH_COLUMNS, SUBSETS, Row, without_suffix
 from harbench.errors import DatasetError
+from harbench.records import DatasetSpec
 
 _WORD = re.compile(r"(?<![a-z])(train|training|val|valid|validation|dev|test|testing)(?=list|split|set|[^a-z]|$)", re.I)
 _HMDB = re.compile(r".+_test_split(\d)$")
@@ -202,13 +203,10 @@ def _agreement(a: Sequence[str], b: Sequence[str]) -> int:
 
 # ------------------------------------------------------------------------------------------------------------ counting
 def audit_claim(
-    dataset: str,
+    spec: DatasetSpec,
     name: str,
     claim: Claim,
     rows: Sequence[Row],
-    *,
-    group: str,
-    shared_source: str,
     overlapping: Mapping[str, Sequence[Row] | None],
 ) -> SplitAudit:
     """Measure one claimed split. `rows` are all of the data set, `overlapping` those of data sets that share clips with
@@ -223,22 +221,22 @@ def audit_claim(
     test = subsets["test"]
     if not train or not test:
         raise DatasetError(
-            f"{name}: none of its {sum(map(len, claim.values()))} names is a medium of {dataset}, in train or in test; "
+            f"{name}: none of its {sum(map(len, claim.values()))} names is a medium of {spec.name}, in train or in test; "
             f"the first is {unknown[0]!r}, expected names as {rows[0].media!r}"
         )
     leaked, (same_as, within) = _leaked(train, test), _official(rows, train, test)
     return SplitAudit(
-        dataset=dataset,
+        dataset=spec.name,
         name=name,
         counts={subset: len(media) for subset, media in sorted(subsets.items())},
         unknown=tuple(dict.fromkeys(unknown)),
         same_as=same_as,
         within=within,
-        group=group,
+        group=spec.group,
         shared=len(train.keys() & test.keys()),
         leaked=leaked or 0,
         leaked_percent=None if leaked is None else 100 * leaked / len(test),
-        across_classes=sources_across_classes(list(train.values()), list(test.values())) if shared_source else 0,
+        across_classes=sources_across_classes(list(train.values()), list(test.values())) if spec.source else 0,
         official_test={split: sum(row.subsets[split] == "test" for row in train.values()) for split in rows[0].subsets},
         overlaps=_overlaps(train, overlapping),
         unlisted=tuple(other for other, table in overlapping.items() if table is None),

@@ -46,10 +46,7 @@ def audit(
     rows = load_rows(name, home)
     claims, ignored = read_claims(sources)
     overlapping = {other: _rows_if_known(other, home) for other in spec.overlaps}
-    found = tuple(
-        audit_claim(name, split, claim, rows, group=spec.group, shared_source=spec.source, overlapping=overlapping)
-        for split, claim in claims.items()
-    )
+    found = tuple(audit_claim(spec, split, claim, rows, overlapping) for split, claim in claims.items())
     alike = {}
     if duplicates:
         alike = {split: _duplicates(name, claim, rows, spec.source, home, track) for split, claim in claims.items()}

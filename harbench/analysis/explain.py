@@ -13,6 +13,7 @@ from harbench.errors import DatasetError, RunError
 from harbench.evaluation.processes import choose_device
 from harbench.records import Predictions, Sample, SplitTable, Track, silent
 from harbench.runs.evaluate import OpenRun, open_run
+from harbench.runs.fitting import RunOptions
 from harbench.runs.seen import media_id, read_train_ids
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def explain(folder: Path, *, home: Path, runs: Path, device: str = "auto", track
     from harbench.evaluation.predict import predict
     from harbench.runs.store import load_predictions
 
-    opened = open_run(folder, home=home, runs=runs)
+    opened = open_run(folder, RunOptions(home, runs))
     recipe, inputs = opened.recipe, opened.inputs
     stored, rows = load_predictions(opened.folder), inputs.table.subset("test")
     if stored.ids != inputs.test.ids:
@@ -86,7 +87,6 @@ def explain(folder: Path, *, home: Path, runs: Path, device: str = "auto", track
         scored = predict(
             opened.model,
             inputs.read(samples, reading.input, reading.views),
-            reading.views,
             device=choose_device(device),
             normalize=reading.normalize,
             workers=recipe.train.workers,

@@ -13,6 +13,7 @@ from harbench.evaluation.processes import choose_device
 from harbench.files import replacing
 from harbench.records import Predictions, Sample, SplitTable, Track, silent
 from harbench.runs.evaluate import open_run
+from harbench.runs.fitting import RunOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +68,7 @@ def features(folder: Path, *, home: Path, runs: Path, device: str = "auto", trac
     from harbench.frames.streams import normalize
     from harbench.models.weights import head_name
 
-    opened = open_run(folder, home=home, runs=runs, subsets=("train", "val", "test"))
+    opened = open_run(folder, RunOptions(home, runs), subsets=("train", "val", "test"))
     recipe, inputs = opened.recipe, opened.inputs
     if not (layer := head_name(opened.model)):
         raise RunError(f"{opened.folder}: its model has neither a linear layer nor a convolution that classifies")
@@ -76,7 +77,6 @@ def features(folder: Path, *, home: Path, runs: Path, device: str = "auto", trac
         return predict(
             Penultimate(opened.model, layer),
             inputs.read(rows, recipe.input, recipe.eval),
-            recipe.eval,
             device=choose_device(device),
             normalize=partial(normalize, config=recipe.input),
             workers=recipe.train.workers,

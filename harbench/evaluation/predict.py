@@ -15,7 +15,6 @@ from harbench.errors import MediaError
 from harbench.evaluation import distributed
 from harbench.frames.clips import ClipDataset, evaluation_keys
 from harbench.frames.loader import load_each, model_inputs
-from harbench.recipe import EvalConfig
 from harbench.records import Predictions, Track, silent
 
 log = logging.getLogger(__name__)
@@ -28,14 +27,13 @@ VIEWS_LIMIT = 100 * 2**20
 def predict(
     model: nn.Module,
     data: ClipDataset,
-    config: EvalConfig,
     *,
     device: torch.device | str,
     normalize: Callable[[torch.Tensor], torch.Tensor],
     workers: int = 0,
     track: Track = silent,
 ) -> Predictions:
-    """Score all views of all samples of `data`, which was made for evaluation with the same views as `config`.
+    """Score all views of all samples of `data`, which was made for evaluation with the views of `data.eval`.
 
     A sample of which any view cannot be made, or scored with finite numbers, has no score at all: NaN in its rows, the
     reason in `failed`. The number of workers changes no bit, the batch size none beyond float tolerance. Of several
@@ -47,10 +45,11 @@ def predict(
 
     Raises:
         MediaError: there are no samples, or not one of them could be scored.
-        ValueError: `data` was made for training or with other views.
+        ValueError: `data` was made for training.
     """
-    if data.train or (data.eval.clips, data.eval.crops) != (config.clips, config.crops):
-        raise ValueError(f"expected data made for evaluation with {config.clips}x{config.crops} views")
+    config = data.eval
+    if data.train:
+        raise ValueError("expected data made for evaluation, found data made for training")
     if not len(data):
         raise MediaError("there are no samples to score")
     keys, size = evaluation_keys(len(data), data.views).tolist(), config.batch_size

@@ -71,7 +71,7 @@ def fetch_archives(
     problems: list[str] = []
     with open_client(config) as client:
         for group in groups:
-            found = _fetch_one_of(spec, group, dest, config, client, problems, track)
+            found = _fetch_one_of(group, dest, _Session(config, client, track), problems)
             if found is None:
                 lacking.append(group)
             else:
@@ -121,27 +121,28 @@ def archive_groups(spec: DatasetSpec, urls: Sequence[str] = ()) -> list[list[Arc
     return groups
 
 
-def _fetch_one_of(
-    spec: DatasetSpec,
-    group: Sequence[Archive],
-    dest: Path,
-    config: FetchConfig,
-    client: httpx.Client,
-    problems: list[str],
-    track: Track,
-) -> Path | None:
+@dataclass(frozen=True)
+class _Session:
+    """What the downloads of one data set share."""
+
+    config: FetchConfig
+    client: httpx.Client
+    track: Track
+
+
+def _fetch_one_of(group: Sequence[Archive], dest: Path, session: _Session, problems: list[str]) -> Path | None:
     """The first archive of a group that is here, or that a mirror gives; None and `problems` when none does."""
     for archive in group:
-        if _is_here(archive, dest, config, track):
+        if _is_here(archive, dest, session.config, session.track):
             return dest / archive.name
     for archive in group:
         path = dest / archive.name
         with locked(dest / f".{archive.name}.lock"):
-            if _is_here(archive, dest, config, track):  # another process fetched it meanwhile
+            if _is_here(archive, dest, session.config, session.track):  # another process fetched it meanwhile
                 return path
             for url in sorted(archive.urls, key=lambda url: not begun_from(path, url)):
                 try:
-                    _fetch(spec, archive, url, path, config, client, track)
+                    _fetch(archive, url, path, session)
                 except DownloadError as error:
                     problems.append(f"{url}: {error}")
                     log.warning("%s", problems[-1])
@@ -150,10 +151,9 @@ def _fetch_one_of(
     return None
 
 
-def _fetch(
-    spec: DatasetSpec, archive: Archive, url: str, path: Path, config: FetchConfig, client: httpx.Client, track: Track
-) -> None:
+def _fetch(archive: Archive, url: str, path: Path, session: _Session) -> None:
     """One archive from one mirror."""
+    config, track = session.config, session.track
     if config.insecure and (not archive.checksum or config.accept_hash):
         raise DownloadError(
             f"--insecure is refused: no checksum of {archive.name} is known, so nothing would tell whether this is the "
@@ -162,7 +162,7 @@ def _fetch(
             else "--insecure is refused together with --accept-hash: then nothing would tell whether this is the right file"
         )
     expected = None if config.accept_hash else archive.bytes
-    arriving = transfer(client, url, path, config, expected)
+    arriving = transfer(session.client, url, path, config, expected)
     first = next(arriving, 0)  # only now is the total known
     for _ in track(_then(first, arriving), f"fetching {archive.name}", total_of(path) or archive.bytes, "bytes"):
         pass

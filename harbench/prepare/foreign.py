@@ -24,12 +24,12 @@ from harbench.datasets.parse import SUBSETS, check_path, read_text, subset_of
 from harbench.errors import DatasetError, damage
 from harbench.files import replacing
 from harbench.pickles import read_pickle
-from harbench.prepare.foreign_lists import Subsets, first_label, label_map, read_lists, split_and_subset
+from harbench.prepare.foreign_lists import Lists, Subsets, first_label, label_map, read_lists, split_and_subset
 from harbench.prepare.own import GIVEN, OwnData, OwnSample, classes_file, kind_of, modality_of, some
 from harbench.prepare.own_csv import read_table
 from harbench.prepare.own_folders import in_order, write_frames
 from harbench.prepare.pose_axes import PoseAxes, array_shapes, read_axes
-from harbench.records import ClassLabel, Subset
+from harbench.records import ClassLabel
 
 Import = Callable[[Path, Path], OwnData]
 """(what to read, folder for media that do not lie as files of their own) -> the data set."""
@@ -46,7 +46,8 @@ def from_mmaction2(source: Path, into: Path) -> OwnData:
     listed = read_lists(source, "videos", 1)
     files = {media: source / "videos" / media for media in listed.found}
     problems = [f"videos/{media}: there is no such file" for media, file in files.items() if not _is_file(file)]
-    return _own(source, listed.found, listed.splits, files, listed.classes, [*listed.problems, *problems], listed.notes)
+    listed.problems.extend(problems)
+    return _own(source, listed, files)
 
 
 def from_rawframes(source: Path, into: Path) -> OwnData:
@@ -77,7 +78,8 @@ def from_rawframes(source: Path, into: Path) -> OwnData:
             f"folders whose pictures are not numbered without a gap, taken in the order of their numbers: {len(gaps)} "
             f"({', '.join(gaps[:3])})"
         )
-    return _own(source, found, listed.splits, {media: into / media for media in found}, listed.classes, [], notes)
+    listed = Lists(listed.classes, found, splits=listed.splits, notes=list(notes))
+    return _own(source, listed, {media: into / media for media in found})
 
 
 def from_skeleton(source: Path, into: Path) -> OwnData:
@@ -130,7 +132,7 @@ def from_skeleton(source: Path, into: Path) -> OwnData:
             np.save(handle, joints[media.removesuffix(".npy")].swapaxes(0, 1).astype(np.float32), allow_pickle=False)
     if any("keypoint_score" in each for each in annotations):
         notes.append("keypoint_score was not taken over")
-    return _own(path, found, splits, files, classes, [], notes)
+    return _own(path, Lists(classes, found, splits=splits, notes=list(notes)), files)
 
 
 def _annotation(each: object) -> tuple[str, int, np.ndarray[Any, Any]]:
@@ -193,7 +195,8 @@ def from_videofolder(source: Path, into: Path) -> OwnData:
         found[media] = cells["label"], {GIVEN: subset} if subset else {}
         groups[media], files[media] = cells.get("group", ""), folder / cells["file_name"]
     notes = () if plain else ("one file name stands in several folders: media are called <folder>/<file name>",)
-    return _own(source, found, [GIVEN], files, classes_file(source), problems, notes, groups)
+    listed = Lists(classes_file(source), found, splits=[GIVEN], problems=problems, notes=list(notes))
+    return _own(source, listed, files, groups)
 
 
 def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
@@ -233,7 +236,7 @@ def from_webdataset(source: Path, into: Path) -> OwnData:
             groups[media], files[media] = _word(facts.get("group")), into / media
             with replacing(into / media, "wb") as handle:
                 handle.write(members[suffix])
-    return _own(source, found, [GIVEN], files, classes, problems, groups=groups)
+    return _own(source, Lists(classes, found, splits=[GIVEN], problems=problems), files, groups)
 
 
 IMPORTS: Mapping[str, Import] = {
@@ -295,21 +298,14 @@ def _refuse(source: Path, problems: Sequence[str]) -> None:
         raise DatasetError("\n".join([f"{source} cannot be taken:", *some(problems)]))
 
 
-def _own(
-    source: Path,
-    found: Mapping[str, tuple[str, dict[str, Subset]]],
-    splits: list[str],
-    files: Mapping[str, Path],
-    classes: tuple[ClassLabel, ...],
-    problems: Sequence[str],
-    notes: Sequence[str] = (),
-    groups: Mapping[str, str] | None = None,
-) -> OwnData:
-    problems = [*problems, *_unsafe(files)]
-    _refuse(source, problems if problems or found else ["there is nothing in it that this format knows"])
-    modality = modality_of(found, source)
+def _own(source: Path, listed: Lists, files: Mapping[str, Path], groups: Mapping[str, str] | None = None) -> OwnData:
+    problems = [*listed.problems, *_unsafe(files)]
+    _refuse(source, problems if problems or listed.found else ["there is nothing in it that this format knows"])
+    modality = modality_of(listed.found, source)
     axes = read_axes(array_shapes(files), "TMVC") if modality == "pose" else PoseAxes()
-    samples = (
-        OwnSample(media, label, (groups or {}).get(media, ""), subsets) for media, (label, subsets) in found.items()
+    samples = tuple(
+        OwnSample(media, label, (groups or {}).get(media, ""), subsets)
+        for media, (label, subsets) in listed.found.items()
     )
-    return OwnData(tuple(samples), tuple(dict.fromkeys(splits)), modality, files, classes, None, axes, tuple(notes))
+    splits = tuple(dict.fromkeys(listed.splits))
+    return OwnData(samples, splits, modality, files, listed.classes, None, axes, tuple(listed.notes))

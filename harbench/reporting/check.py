@@ -145,7 +145,7 @@ def _verdicts(expected: Sequence[ExpectConfig], records: Sequence[RunRecord], ho
             raise RunError(f"{records[0].folder} has no metric {item.metric}; it has {', '.join(records[0].metrics)}")
         same_split = [entry for entry in measured if entry.key.split_set == item.split]
         for entry in same_split or measured:
-            target = target_of(item.value, item.margin, item.metric, item.split, item.source, rows, entry)
+            target = target_of(item, rows, entry)
             found.append(verdict(entry, target))
     return found
 

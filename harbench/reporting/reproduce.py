@@ -13,7 +13,7 @@ from harbench.recipe.shipped import recipe_paths
 from harbench.records import Track, silent
 from harbench.reporting.check import CheckReport, check
 from harbench.runs.catalog import read_any
-from harbench.runs.execute import every_run, run
+from harbench.runs.execute import Wanted, run
 
 if TYPE_CHECKING:
     from harbench.recipe import Fusion, Recipe
@@ -118,7 +118,7 @@ def _needed(name: str, split: str, seeds: int, home: Path, runs: Path) -> str:
     from harbench.runs.fuse import fusion_plan
     from harbench.runs.inputs import from_runs, obstacles
 
-    for each in every_run([name], home, runs, split, range(seeds), (), ""):
+    for each in Wanted([name], split, range(seeds)).planned(home, runs):
         if isinstance(each.recipe, Fusion):
             in_the_way = str(fusion_plan(each.recipe, each.folder, each.seed, runs=runs).plan["in the way"])
             if not in_the_way.startswith("nothing"):

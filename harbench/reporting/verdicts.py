@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from harbench.records import UNKNOWN, Comparability, ProtocolFacts, PublishedResult
 from harbench.reporting.entries import Entry
 from harbench.runs.comparability import METRICS, key_differences, part_words, protocol_differences, rankable
+
+if TYPE_CHECKING:
+    from harbench.recipe import ExpectConfig
 
 State = Literal["REPRODUCED", "BELOW", "INCONCLUSIVE", "NOT COMPARABLE"]
 
@@ -116,27 +119,20 @@ def judge(value: float, spread: float | None, seeds: int, published: float, marg
     return Judgement(state, low > margin, difference, low, high, s, assumed, needed)
 
 
-def target_of(
-    value: float,
-    margin: float | None,
-    metric: str,
-    split: str,
-    source: str,
-    rows: tuple[PublishedResult, ...],
-    own: Entry,
-) -> Target:
+def target_of(stated: ExpectConfig, rows: tuple[PublishedResult, ...], own: Entry) -> Target:
     """A target as stated in a recipe, with key and protocol of the published row that it quotes.
 
     The row is the one of the same value, metric, split and source; without one, key and protocol can only be taken to
     be the run's, which the verdict says.
     """
-    split_set = split or own.key.split_set
+    value, metric, source = stated.value, stated.metric, stated.source
+    split_set = stated.split or own.key.split_set
     quoted = [
         row
         for row in rows
         if row.value == value and row.key.metric == metric and row.key.split_set == split_set and _names(source, row)
     ]
-    margin = default_margin(own.key.dataset) if margin is None else margin
+    margin = default_margin(own.key.dataset) if stated.margin is None else stated.margin
     if quoted:
         return Target(value, margin, source, quoted[0].key, quoted[0].protocol)
     return Target(value, margin, source, replace(own.key, metric=metric, split_set=split_set, complete="yes"))

@@ -15,6 +15,7 @@ from harbench.evaluation.processes import alone, choose_device
 from harbench.files import locked, write_text
 from harbench.paths import cache_folder
 from harbench.records import RunRecord, Subset, Track, silent
+from harbench.runs.fitting import RunOptions
 from harbench.runs.folder import check_model_file
 from harbench.runs.inputs import Inputs, caches_of, open_inputs
 from harbench.runs.seen import Seen, media_id
@@ -58,17 +59,14 @@ class OpenRun:
 
 def open_run(
     folder: Path,
+    options: RunOptions,
     *,
-    home: Path,
-    runs: Path,
     views: Mapping[str, object] | None = None,
-    allow_seen: bool = False,
-    ok_missing: int = 0,
     subsets: Sequence[Subset] = ("test",),
 ) -> OpenRun:
     """Open the finished run in `folder` (also relative to `runs`), with `views` in place of those of its recipe.
 
-    The media of `subsets` have to be there, but for as many as the run could not score, and `ok_missing` more.
+    The media of `subsets` have to be there, but for as many as the run could not score, and `options.ok_missing` more.
 
     Raises:
         RunError: there is no finished run, its weights are not those that it wrote or are for other classes, or they have
@@ -80,7 +78,8 @@ def open_run(
     from harbench.runs.store import WEIGHTS, checked_file, load_run
     from harbench.training.checkpoint import load_model_weights
 
-    folder = folder if (folder / "run.json").exists() else runs / folder
+    home = options.home
+    folder = folder if (folder / "run.json").exists() else options.runs / folder
     if not (folder / "run.json").exists():
         raise RunError(
             f"there is no finished run in {folder}; `harbench run` finishes it, `harbench report` lists those there are"
@@ -92,7 +91,7 @@ def open_run(
     check_model_file(recipe, folder)
     read = caches_of(folder)  # the same pixels as the run's, where they are here
     read = read if all(cache_folder(home, record.dataset, name).is_dir() for name in read) else ()
-    missing = ok_missing + record.samples["test"] - record.samples["scored"]
+    missing = options.ok_missing + record.samples["test"] - record.samples["scored"]
     inputs = open_inputs(recipe, record.seed, home=home, ok_missing=missing, caches=read, subsets=subsets)
     _check_samples(folder, inputs)
     classes = [label.key for label in inputs.table.classes]
@@ -105,7 +104,7 @@ def open_run(
         model.load_state_dict(state)
     except (RuntimeError, ValueError) as error:  # tensors of another shape; metadata that is no JSON
         raise RunError(f"{folder}/{WEIGHTS} does not fit the model of recipe.yaml beside it: {error}") from None
-    if count := _seen_in_test(folder, record, inputs, metadata, allow_seen):
+    if count := _seen_in_test(folder, record, inputs, metadata, options.allow_seen):
         words = f"{count} of {len(inputs.test.ids)} test samples were in the training data of its weights"
         record = replace(record, partial=record.partial or words)
     return OpenRun(folder, record, recipe, inputs, model)
@@ -175,13 +174,13 @@ def evaluate(
 
     changes = {"clips": clips, "crops": crops, "average": average}
     given = {key: value for key, value in changes.items() if value is not None}
-    opened = open_run(folder, home=home, runs=runs, views=given, allow_seen=allow_seen, ok_missing=ok_missing)
+    options = RunOptions(home, runs, ok_missing=ok_missing, allow_seen=allow_seen)
+    opened = open_run(folder, options, views=given)
     folder, record, recipe, inputs = opened.folder, opened.record, opened.recipe, opened.inputs
     views = recipe.eval
     predictions = predict(
         opened.model,
         inputs.test,
-        views,
         device=choose_device(device),
         normalize=partial(normalize, config=recipe.input),
         workers=recipe.train.workers,

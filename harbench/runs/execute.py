@@ -14,11 +14,11 @@ from harbench.errors import RunError
 from harbench.evaluation.processes import choose_device, follows, joined
 from harbench.records import RunRecord, RunReport, Track, silent
 from harbench.runs.catalog import read_any
-from harbench.runs.fitting import opened, train
+from harbench.runs.fitting import RunOptions, opened, train
 from harbench.runs.folder import held, run_folder
 from harbench.runs.inputs import Inputs
 from harbench.runs.jointly import join_splits
-from harbench.runs.record import make_record, model_metadata
+from harbench.runs.record import Evaluated, make_record, model_metadata
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +38,31 @@ class Planned:
     """On its split."""
     folder: Path
     seed: int
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Recipes x splits x seeds, as they were asked for."""
+
+    recipes: Sequence[str]
+    split: str = ""
+    seeds: Sequence[int] = (0,)
+    overrides: tuple[str, ...] = ()
+    tag: str = ""
+
+    def planned(self, home: Path, runs: Path) -> list[Planned]:
+        """The single runs, in this order. Raises RecipeError before the first where any recipe is wrong."""
+        from harbench.datasets.tables import expand_splits, load_spec
+
+        planned = []
+        for name, recipe in [(name, read_any(name, self.overrides, home=home)) for name in self.recipes]:
+            spec = load_spec(recipe.data.dataset, home)
+            for each in expand_splits(spec, self.split or recipe.data.split or spec.splits[0], home):
+                chosen = recipe.model_copy(update={"data": recipe.data.model_copy(update={"split": each})})
+                for seed in self.seeds:
+                    folder = runs / run_folder(chosen, self.overrides, self.tag, seed)
+                    planned.append(Planned(name, chosen, folder, seed))
+        return planned
 
 
 def run(
@@ -72,25 +97,20 @@ def run(
     """
     from harbench.runs.plan import plan
 
-    chosen = range(seeds) if seed is None else (seed,)
+    wanted = Wanted(recipes, split, range(seeds) if seed is None else (seed,), overrides, tag)
     if prepare and not dry_run:
         prepare_inputs(recipes, home=home, split=split, overrides=overrides, ok_missing=ok_missing, track=track)
     with joined(device):
-        track = silent if follows() else track
-        planned = every_run(recipes, home, runs, split, chosen, overrides, tag)
+        options = RunOptions(home, runs, device, force, ok_missing, allow_seen, silent if follows() else track)
+        planned = wanted.planned(home, runs)
         if dry_run:
-            return [
-                plan(each.recipe, each.folder, each.seed, home=home, runs=runs, allow_seen=allow_seen)
-                for each in planned
-            ]
+            return [plan(each.recipe, each.folder, each.seed, options) for each in planned]
         done = []
         for each in planned:
             if len(planned) > 1 and not force and (damage := damaged(each)):
                 done.append(damage)
                 continue
-            done.append(
-                _one_run(each.recipe, each.folder, each.seed, home, runs, device, force, ok_missing, allow_seen, track)
-            )
+            done.append(_one_run(each, options))
             if not follows():
                 join_splits(each.folder, home=home)
         return done
@@ -115,7 +135,7 @@ def prepare_inputs(
     from harbench.prepare.pipeline import prepare
     from harbench.recipe import Fusion
 
-    for planned in every_run(recipes, home, home, split, (0,), overrides, ""):
+    for planned in Wanted(recipes, split, overrides=overrides).planned(home, home):
         recipe = planned.recipe
         if isinstance(recipe, Fusion):
             continue
@@ -125,62 +145,28 @@ def prepare_inputs(
                 prepare(recipe.data.dataset, home=home, recipe=recipe, allow_missing=ok_missing > 0, track=track)
 
 
-def every_run(
-    names: Sequence[str],
-    home: Path,
-    runs: Path,
-    split: str,
-    seeds: Sequence[int],
-    overrides: tuple[str, ...],
-    tag: str,
-) -> list[Planned]:
-    """Recipes x splits x seeds, in this order. Raises RecipeError before the first where any recipe is wrong."""
-    from harbench.datasets.tables import expand_splits, load_spec
-
-    planned = []
-    for name, recipe in [(name, read_any(name, overrides, home=home)) for name in names]:
-        spec = load_spec(recipe.data.dataset, home)
-        for each in expand_splits(spec, split or recipe.data.split or spec.splits[0], home):
-            chosen = recipe.model_copy(update={"data": recipe.data.model_copy(update={"split": each})})
-            for seed in seeds:
-                planned.append(Planned(name, chosen, runs / run_folder(chosen, overrides, tag, seed), seed))
-    return planned
-
-
-def _one_run(
-    recipe: Recipe | Fusion,
-    folder: Path,
-    seed: int,
-    home: Path,
-    runs: Path,
-    device: str,
-    force: bool,
-    ok_missing: int,
-    allow_seen: bool,
-    track: Track,
-) -> RunReport:
+def _one_run(planned: Planned, options: RunOptions) -> RunReport:
     from harbench.recipe import Fusion
     from harbench.runs.fuse import check_current, fuse_runs
     from harbench.runs.store import load_run
 
-    with held(recipe, folder, force) as finished:
+    recipe, folder, seed, runs = planned.recipe, planned.folder, planned.seed, options.runs
+    with held(recipe, folder, options.force) as finished:
         if finished:
             log.info("%s is finished; --force repeats it", folder)
             record = load_run(folder)
             check_current(record, runs)
             return summary(record, str(folder), "already finished")
         if isinstance(recipe, Fusion):
-            record = fuse_runs(recipe, folder, seed, home=home, runs=runs)
+            record = fuse_runs(recipe, folder, seed, home=options.home, runs=runs)
             return summary(record, str(folder), "finished")
-        where = choose_device(device)
-        with opened(
-            recipe, folder, seed, where, home=home, runs=runs, ok_missing=ok_missing, allow_seen=allow_seen
-        ) as inputs:
-            return _train_and_evaluate(inputs, folder, seed, runs, where, track)
+        where = choose_device(options.device)
+        with opened(recipe, folder, seed, where, options) as inputs:
+            return _train_and_evaluate(inputs, folder, seed, where, options)
 
 
 def _train_and_evaluate(
-    inputs: Inputs, folder: Path, seed: int, runs: Path, device: torch.device, track: Track
+    inputs: Inputs, folder: Path, seed: int, device: torch.device, options: RunOptions
 ) -> RunReport:
     from harbench.evaluation.metrics import score
     from harbench.evaluation.predict import predict
@@ -189,23 +175,22 @@ def _train_and_evaluate(
     from harbench.training.checkpoint import INEXACT, save_model
 
     recipe = inputs.recipe
-    model, stats = train(inputs, folder, seed, device, track)
+    model, stats = train(inputs, folder, seed, device, options.track)
     if not follows():
         save_model(folder / "model.safetensors", model, model_metadata(inputs))
     started = time.monotonic()
     predictions = predict(
         model,
         inputs.test,
-        recipe.eval,
         device=device,
         normalize=partial(normalize, config=recipe.input),
         workers=recipe.train.workers,
-        track=track,
+        track=options.track,
     )
     metrics = score(predictions, inputs.table.classes, average=recipe.eval.average)
     seconds = {"train": sum(each.seconds for each in stats), "evaluate": time.monotonic() - started}
-    name, exact = folder.relative_to(runs).as_posix(), not (folder / INEXACT).exists()
-    record = make_record(inputs, model, predictions, metrics, name, seed, seconds, exact)
+    evaluated = Evaluated(predictions, metrics, seconds, exact=not (folder / INEXACT).exists())
+    record = make_record(inputs, model, evaluated, folder.relative_to(options.runs).as_posix(), seed)
     if not follows():
         save_run(folder, record, predictions, inputs.table.classes, metrics)
     return summary(record, str(folder), "finished")

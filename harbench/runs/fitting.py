@@ -7,15 +7,15 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harbench.errors import HarbenchWarning, RunError
 from harbench.evaluation.processes import environment, follows
 from harbench.files import write_text
-from harbench.records import EpochStats, Track
+from harbench.records import EpochStats, Track, silent
 from harbench.runs.folder import keep_model_file, log_file
 from harbench.runs.inputs import CACHES, Inputs, caches_of, from_runs, obstacles, open_inputs, with_seen
 from harbench.runs.record import view_gflops
@@ -30,31 +30,33 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """Where runs read and write, and how they are made, whatever the recipe."""
+
+    home: Path
+    runs: Path
+    device: str = "auto"
+    force: bool = False
+    ok_missing: int = 0
+    allow_seen: bool = False
+    track: Track = silent
+
+
 @contextmanager
-def opened(
-    recipe: Recipe,
-    folder: Path,
-    seed: int,
-    device: torch.device,
-    *,
-    home: Path,
-    runs: Path,
-    ok_missing: int,
-    allow_seen: bool = False,
-) -> Iterator[Inputs]:
+def opened(recipe: Recipe, folder: Path, seed: int, device: torch.device, options: RunOptions) -> Iterator[Inputs]:
     """What the recipe reads, with everything beside the weights written into `folder`; log lines go to its log.txt.
 
     Raises RunError with all that is in the way at once.
     """
     from harbench.recipe import dump_recipe
 
-    written, recipe = recipe, from_runs(recipe, runs)
-    caches = caches_of(folder)
-    in_the_way = obstacles(recipe, home=home, ok_missing=ok_missing, allow_seen=allow_seen, caches=caches)
+    written, recipe = recipe, from_runs(recipe, options.runs)
+    read: dict[str, Any] = {"home": options.home, "ok_missing": options.ok_missing, "caches": caches_of(folder)}
+    in_the_way = obstacles(recipe, allow_seen=options.allow_seen, **read)
     if in_the_way:
         raise RunError("\n\n".join(in_the_way))
-    opened = open_inputs(recipe, seed, home=home, ok_missing=ok_missing, caches=caches)
-    inputs = with_seen(opened, allow_seen=allow_seen)
+    inputs = with_seen(open_inputs(recipe, seed, **read), allow_seen=options.allow_seen)
     if follows():
         yield inputs
         return

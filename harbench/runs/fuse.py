@@ -50,6 +50,7 @@ def fuse_runs(fusion: Fusion, folder: Path, seed: int, *, home: Path, runs: Path
     from harbench.evaluation.fusion import fuse_scores
     from harbench.evaluation.metrics import score
     from harbench.recipe import dump_recipe
+    from harbench.runs.record import intervals_of
     from harbench.runs.store import save_run
 
     parts = _opened(fusion, seed, runs)
@@ -61,8 +62,15 @@ def fuse_runs(fusion: Fusion, folder: Path, seed: int, *, home: Path, runs: Path
     seen = Seen(
         frozenset().union(*(each.ids for each in told)), "; ".join(filter(None, (each.unknown for each in told)))
     )
-    record = _record(fusion, parts, metrics, predictions, groups, len(seen.ids), folder, seed, runs)
-    record = replace(record, partial=_joined([record.partial, seen.unknown], "; "))
+    record = _record(fusion, parts, metrics, folder, seed, runs)
+    intervals, methods = intervals_of(predictions, "prob", groups, ("top1", record.key.metric))
+    record = replace(
+        record,
+        intervals=intervals,
+        interval_methods=methods,
+        samples={**record.samples, "train": len(seen.ids)},
+        partial=_joined([record.partial, seen.unknown], "; "),
+    )
     if not follows():
         write_text(folder / "recipe.yaml", dump_recipe(fusion))
         write_text(folder / "environment.json", json.dumps(environment(torch.device("cpu")), indent=2))
@@ -212,20 +220,16 @@ def _record(
     fusion: Fusion,
     parts: Sequence[_Part],
     metrics: Metrics,
-    predictions: Predictions,
-    groups: Sequence[str],
-    seen: int,
     folder: Path,
     seed: int,
     runs: Path,
 ) -> RunRecord:
-    """The record: what is equal stays, what differs is joined, what costs is summed."""
+    """The record but for its intervals: what is equal stays, what differs is joined, what costs is summed."""
     from harbench.runs.comparability import fingerprint
-    from harbench.runs.record import intervals_of, recipe_hash
+    from harbench.runs.record import recipe_hash
 
     records = [each.record for each in parts]
     key, protocol = _key_of(records), _protocol_of(records)
-    intervals, methods = intervals_of(predictions, "prob", groups, ("top1", key.metric))
     gflops = [each.gflops for each in records if each.gflops is not None]
     return RunRecord(
         folder=folder.relative_to(runs).as_posix(),
@@ -239,10 +243,8 @@ def _record(
         protocol=protocol,
         fingerprint=fingerprint(key, protocol),
         metrics=dict(metrics.values),
-        intervals=intervals,
-        interval_methods=methods,
+        intervals={},
         samples={
-            "train": seen,
             "val": max(each.samples["val"] for each in records),
             "test": metrics.samples,
             "scored": metrics.scored,

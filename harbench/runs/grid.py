@@ -17,7 +17,8 @@ from harbench.evaluation.processes import choose_device, follows, joined
 from harbench.files import csv_cell, replacing
 from harbench.records import EpochStats, Track, silent
 from harbench.runs.catalog import read_recipe
-from harbench.runs.fitting import opened, train
+from harbench.runs.execute import Wanted
+from harbench.runs.fitting import RunOptions, opened, train
 from harbench.runs.folder import checked_tag, held
 
 if TYPE_CHECKING:
@@ -74,22 +75,14 @@ def grid(
         RunError: more than one split, or a folder in use.
     """
     with joined(device):
-        return _grid(recipe, axes, home, runs, split, overrides, tag, device, force, ok_missing, track)
+        options = RunOptions(
+            home, runs, device, force, ok_missing, allow_seen=True, track=silent if follows() else track
+        )
+        return _grid(axes, Wanted([recipe], split, overrides=overrides, tag=tag), options)
 
 
-def _grid(
-    recipe: str,
-    axes: Sequence[str],
-    home: Path,
-    runs: Path,
-    split: str,
-    overrides: tuple[str, ...],
-    tag: str,
-    device: str,
-    force: bool,
-    ok_missing: int,
-    track: Track,
-) -> GridResult:
+def _grid(axes: Sequence[str], wanted: Wanted, options: RunOptions) -> GridResult:
+    (recipe,), split, overrides, home = wanted.recipes, wanted.split, wanted.overrides, options.home
     combinations = [
         dict(zip((key for key, _ in parsed), values, strict=True))
         for parsed in [[_axis(text) for text in axes]]
@@ -98,25 +91,22 @@ def _grid(
     recipes = [_without_refit(read_recipe(recipe, (*overrides, *_sets(each)), home=home)) for each in combinations]
     chosen = [_on_split(each, _only_split(each, split, home)) for each in recipes]
     _check(recipe, chosen)
-    top = runs / chosen[0].data.dataset / f"{chosen[0].name}+{checked_tag(tag)}"
+    top = options.runs / chosen[0].data.dataset / f"{chosen[0].name}+{checked_tag(wanted.tag)}"
     trials = []
     for settings, each in zip(combinations, chosen, strict=True):
         words = "\n".join(sorted((*overrides, *_sets(settings))))
         folder = top / each.data.split / hashlib.sha256(words.encode()).hexdigest()[:8]
         log.info("grid: %s", ", ".join(_sets(settings)))
-        where = choose_device(device)
-        with (
-            held(each, folder, force),
-            opened(each, folder, 0, where, home=home, runs=runs, ok_missing=ok_missing, allow_seen=True) as inputs,
-        ):
-            _, stats = train(inputs, folder, 0, where, silent if follows() else track)
+        where = choose_device(options.device)
+        with held(each, folder, options.force), opened(each, folder, 0, where, options) as inputs:
+            _, stats = train(inputs, folder, 0, where, options.track)
         trials.append(_trial(settings, stats, each.train.selection, folder))
     ranked = tuple(sorted(trials, key=lambda trial: (-trial.val_top1, trial.val_loss or 0.0)))
     searched = hashlib.sha256("\n".join(sorted(trial.folder for trial in trials)).encode()).hexdigest()[:8]
     table = top / chosen[0].data.split / f"grid-{searched}.csv"  # of these combinations: another grid has its own
     if not follows():
         _write(table, ranked)
-    command = _command(recipe, split, overrides, ranked[0].settings, home=home, runs=runs)
+    command = _command(wanted, ranked[0].settings, options)
     return GridResult(ranked, str(table), command)
 
 
@@ -189,16 +179,15 @@ def _write(path: Path, trials: Sequence[Trial]) -> None:
             writer.writerow(map(csv_cell, [*trial.settings.values(), *numbers, trial.folder]))
 
 
-def _command(
-    recipe: str, split: str, overrides: Sequence[str], settings: Mapping[str, str], *, home: Path, runs: Path
-) -> str:
+def _command(wanted: Wanted, settings: Mapping[str, str], options: RunOptions) -> str:
     """The winner's run: on all of train, as val has done its work, unless selection or schedule need val."""
+    (recipe,), overrides, home = wanted.recipes, wanted.overrides, options.home
     train = read_recipe(recipe, (*overrides, *_sets(settings)), home=home).train
     sets = [*overrides, *_sets(settings)]
     if train.selection == "last" and train.early_stopping is None and not train.schedule.needs_val:
         sets = [each for each in sets if not each.startswith("data.validation=")]
         if read_recipe(recipe, tuple(sets), home=home).data.validation is not None:
             sets.append("data.validation=null")
-    words = ["harbench", "--home", str(home), "--runs", str(runs), "run", recipe]
-    words += ["--split", split] if split else []
+    words = ["harbench", "--home", str(home), "--runs", str(options.runs), "run", recipe]
+    words += ["--split", wanted.split] if wanted.split else []
     return shlex.join([*words, *(word for each in sets for word in ("--set", each))])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harbench import paths
 from harbench.errors import WeightsError
 from harbench.records import RunReport
-from harbench.runs.fitting import warn_of_settings
+from harbench.runs.fitting import RunOptions, warn_of_settings
 from harbench.runs.inputs import from_runs, load_table, obstacles
 from harbench.runs.record import input_shapes, view_gflops
 
@@ -20,16 +20,14 @@ if TYPE_CHECKING:
     from harbench.records import SplitTable
 
 
-def plan(
-    recipe: Recipe | Fusion, folder: Path, seed: int, *, home: Path, runs: Path, allow_seen: bool = False
-) -> RunReport:
+def plan(recipe: Recipe | Fusion, folder: Path, seed: int, options: RunOptions) -> RunReport:
     """Resolve, count and estimate; nothing is trained or written. Needs neither media nor weights."""
     from harbench.recipe import Fusion
     from harbench.runs.fuse import fusion_plan
 
     if isinstance(recipe, Fusion):
-        return fusion_plan(recipe, folder, seed, runs=runs)
-    return _training_plan(from_runs(recipe, runs), folder, seed, home, allow_seen)
+        return fusion_plan(recipe, folder, seed, runs=options.runs)
+    return _training_plan(from_runs(recipe, options.runs), folder, seed, options.home, options.allow_seen)
 
 
 def _training_plan(recipe: Recipe, folder: Path, seed: int, home: Path, allow_seen: bool) -> RunReport:

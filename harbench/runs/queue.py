@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harbench.errors import RunError
 from harbench.records import RunReport, Track, silent
-from harbench.runs.execute import Planned, damaged, every_run, summary, without_number
+from harbench.runs.execute import Planned, Wanted, damaged, summary, without_number
 from harbench.runs.folder import held
 from harbench.runs.fuse import check_current
 
@@ -56,7 +56,7 @@ def queue(
     """
     from harbench.recipe import Fusion
 
-    planned = every_run(recipes, home, runs, split, range(seeds), overrides, tag)
+    planned = Wanted(recipes, split, range(seeds), overrides, tag).planned(home, runs)
     reports = {
         each.folder: _finished(each, runs) for each in planned if not force and (each.folder / "run.json").exists()
     }

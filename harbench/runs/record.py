@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -215,23 +216,26 @@ def recipe_hash(recipe: Recipe | Fusion) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def make_record(
-    inputs: Inputs,
-    model: nn.Module,
-    predictions: Predictions,
-    metrics: Metrics,
-    folder: str,
-    seed: int,
-    seconds: dict[str, float],
-    exact: bool,
-) -> RunRecord:
+@dataclass(frozen=True)
+class Evaluated:
+    """What the evaluation of a trained model gave."""
+
+    predictions: Predictions
+    metrics: Metrics
+    seconds: dict[str, float]
+    """Of `train` and `evaluate`."""
+    exact: bool
+    """Whether nothing kept the run from being bit-exactly repeatable."""
+
+
+def make_record(inputs: Inputs, model: nn.Module, found: Evaluated, folder: str, seed: int) -> RunRecord:
     """The run record of a finished evaluation."""
     from harbench.models.profile import count_parameters, latency
     from harbench.runs.comparability import fingerprint
 
     recipe, key, protocol = inputs.recipe, key_of(inputs), protocol_of(inputs)
     groups = [sample.group for sample in inputs.table.subset("test")]
-    intervals, methods = intervals_of(predictions, recipe.eval.average, groups, ("top1", key.metric))
+    intervals, methods = intervals_of(found.predictions, recipe.eval.average, groups, ("top1", key.metric))
     seen = inputs.seen_in_test
     milliseconds, where = latency(model, *input_shapes(recipe, inputs.spec))
     return RunRecord(
@@ -245,21 +249,21 @@ def make_record(
         key=key,
         protocol=protocol,
         fingerprint=fingerprint(key, protocol),
-        metrics=dict(metrics.values),
+        metrics=dict(found.metrics.values),
         intervals=intervals,
         interval_methods=methods,
         samples={
             "train": len(inputs.trained_on),
             "val": len(inputs.table.subset("val")),
-            "test": metrics.samples,
-            "scored": metrics.scored,
+            "test": found.metrics.samples,
+            "scored": found.metrics.scored,
             **({"seen": seen} if seen else {}),
         },
         partial=inputs.partial,
-        exact=exact,
+        exact=found.exact,
         params_m=count_parameters(model) / 1e6,
         gflops=view_gflops(model, recipe, inputs.spec, len(inputs.table.classes)),
-        seconds=seconds,
+        seconds=found.seconds,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         harbench=__version__,
         latency_ms=milliseconds,

@@ -180,7 +180,7 @@ def _validate(training: Training, epoch: int) -> tuple[float | None, float | Non
     if data.val is None or (epoch % config.val_every and epoch < config.last_epoch):
         return None, None
     predictions = predict(
-        training.averaged, data.val, data.val.eval,
+        training.averaged, data.val,
         device=training.device, normalize=data.normalize, workers=config.workers,
     )  # fmt: skip
     scores = predictions.probabilities if data.val.eval.average == "prob" else predictions.logits

@@ -27,6 +27,7 @@ from harbench.frames.streams import normalize
 from harbench.paths import cache_folder, media_folder
 from harbench.records import FrameCache, MediaInfo, Predictions
 from harbench.runs.evaluate import OpenRun, open_run
+from harbench.runs.fitting import RunOptions
 
 SIDE = 128
 CACHES = {
@@ -60,7 +61,7 @@ def scored(opened: OpenRun, cache: FrameCache) -> Predictions:
     inputs, recipe = opened.inputs, opened.recipe
     rows = inputs.table.subset("test") + inputs.table.subset("val")
     data = ClipDataset(rows, cache, recipe.input, seed=0, views=recipe.eval)
-    return predict(opened.model, data, recipe.eval, device="cpu", normalize=partial(normalize, config=recipe.input))
+    return predict(opened.model, data, device="cpu", normalize=partial(normalize, config=recipe.input))
 
 
 def main() -> None:
@@ -72,7 +73,7 @@ def main() -> None:
             api.prepare("weizmann", home=home, source=source, short_side=SIDE, **options)  # type: ignore[arg-type]
         settings = (f"train.epochs={epochs}", "data.validation=0.4", "train.workers=0")
         (done,) = api.run(["motion3d_weizmann"], home=home, runs=runs, overrides=settings)
-        opened = open_run(Path(done.folder), home=home, runs=runs)
+        opened = open_run(Path(done.folder), RunOptions(home, runs))
         caches: dict[str, FrameCache] = {name: open_cache(cache_folder(home, "weizmann", name)) for name in CACHES}
         found = {"decoded": scored(opened, Direct(media_folder(home, "weizmann"), caches["rgb-raw-128"]))}
         found |= {name: scored(opened, cache) for name, cache in caches.items()}

@@ -31,6 +31,7 @@ from harbench.evaluation.predict import predict
 from harbench.frames.streams import normalize
 from harbench.paths import media_folder
 from harbench.runs.evaluate import open_run
+from harbench.runs.fitting import RunOptions
 from harbench.runs.store import save_run
 from harbench.training.checkpoint import load_model_weights
 
@@ -201,7 +202,7 @@ def planted(sound: Path, fault: Fault, folder: Path, work: Path) -> tuple[float,
         state, metadata = load_model_weights(folder / "model.safetensors")
         state = {name: value.contiguous() for name, value in fault.weights(state).items()}
         safetensors.torch.save_file(state, folder / "model.safetensors", metadata)
-    opened = open_run(folder, home=work / "home", runs=work / "runs")
+    opened = open_run(folder, RunOptions(work / "home", work / "runs"))
     config, classes = opened.recipe, opened.inputs.table.classes
     scored = predict(
         opened.model, opened.inputs.test, config.eval, device="cpu", normalize=partial(normalize, config=config.input)

@@ -56,7 +56,7 @@ def work(folder: Path, changes: dict[str, object]) -> tuple[dict[str, np.ndarray
     config = TrainConfig.model_validate(settings | changes)
     stats = fit(model, TrainData(clips(33, None), None, scale), config, device=CPU, seed=0, run_dir=folder)
     views = EvalConfig(clips=3, batch_size=4)
-    predictions = predict(model, clips(5, views), views, device=CPU, normalize=scale)
+    predictions = predict(model, clips(5, views), device=CPU, normalize=scale)
     weights = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
     return weights, [line.train_loss for line in stats], predictions
 

@@ -18,7 +18,7 @@ from harbench.cli import app
 from harbench.errors import HarbenchError, RunError
 from harbench.records import Comparability, ProtocolFacts, RunRecord, RunReport
 from harbench.reporting import reproduce as reproducing
-from harbench.runs.execute import every_run, summary
+from harbench.runs.execute import Wanted, summary
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,7 +51,7 @@ def work(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     def run(names: Sequence[str], *, home: Path, runs: Path, split: str, seeds: int, **_: Any) -> list[RunReport]:
         return [
             halfway(each.recipe.name, each.folder, runs, each.seed)
-            for each in every_run(names, home, runs, split, range(seeds), (), "")
+            for each in Wanted(names, split, range(seeds)).planned(home, runs)
         ]
 
     def halfway(name: str, folder: Path, runs: Path, seed: int) -> RunReport:

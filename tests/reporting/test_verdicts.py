@@ -10,12 +10,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from harbench.recipe import ExpectConfig
 from harbench.records import PublishedResult, RunRecord
 from harbench.reporting.entries import Entry, Protocols, run_entries
 from harbench.reporting.verdicts import PRIOR, default_margin, judge, sentence, target_of, verdict
 
 MakeRun = Callable[..., RunRecord]
 MakePublished = Callable[..., PublishedResult]
+
+
+def stated(split: str = "", margin: float | None = None, source: str = "arXiv:1711.11248") -> ExpectConfig:
+    """A number that a recipe is to reproduce."""
+    return ExpectConfig(value=85.0, margin=margin, split=split, source=source)
 
 
 def entry(make_run: MakeRun, *values: float, **changes: object) -> Entry:
@@ -36,7 +42,11 @@ def test_one_run_uses_the_stated_prior_and_says_so(make_run: MakeRun, make_publi
     assert found.high - found.difference == pytest.approx(stats.norm.ppf(0.95) * PRIOR * np.sqrt(2))
     assert (found.state, found.assumed, found.seed_spread) == ("REPRODUCED", True, PRIOR)
     own = entry(make_run, 84.0)
-    target = target_of(85.0, 2.5, "top1", "", "arXiv:1711.11248", (make_published(value=85.0),), own)
+    target = target_of(
+        ExpectConfig(value=85.0, margin=2.5, metric="top1", split="", source="arXiv:1711.11248"),
+        (make_published(value=85.0),),
+        own,
+    )
     assert any("0.6 points: fewer than 3 seeds" in note for note in verdict(own, target).notes)
     assert judge(90.0, 0.0, 3, 90.0, 1.0).assumed
 
@@ -54,7 +64,12 @@ def test_the_seeds_needed_are_enough_and_one_less_is_not() -> None:
 def test_above_is_a_flag_beside_reproduced(make_run: MakeRun, make_published: MakePublished) -> None:
     own = entry(make_run, 95.0, 95.1, 94.9)
     rows = (make_published(value=85.0),)
-    found = verdict(own, target_of(85.0, None, "top1", "split1", "arXiv:1711.11248", rows, own))
+    found = verdict(
+        own,
+        target_of(
+            ExpectConfig(value=85.0, margin=None, metric="top1", split="split1", source="arXiv:1711.11248"), rows, own
+        ),
+    )
     assert found.state == "REPRODUCED"
     assert found.judgement is not None and found.judgement.above
     assert any("look for a leak" in note for note in found.notes)
@@ -68,23 +83,38 @@ def test_margins_by_data_set() -> None:
 def test_what_is_not_comparable_is_told_in_words(make_run: MakeRun, make_published: MakePublished) -> None:
     own = entry(make_run, 80.0, 80.2, 80.4)
     row = make_published(value=85.0, key={"split_set": "mean-of-3", "level": "clip"})
-    found = verdict(own, target_of(85.0, None, "top1", "mean-of-3", "arXiv:1711.11248", (row,), own))
+    found = verdict(
+        own,
+        target_of(
+            ExpectConfig(value=85.0, margin=None, metric="top1", split="mean-of-3", source="arXiv:1711.11248"),
+            (row,),
+            own,
+        ),
+    )
     assert (found.state, found.judgement) == ("NOT COMPARABLE", None)
     assert found.reasons == ("split 1 against mean of 3 splits", "video level against clip level")
     assert "mean of 3 splits" in sentence(found)
     part = entry(make_run, 80.0, partial="16 of 3783 test samples")
-    assert verdict(part, target_of(85.0, None, "top1", "", "x", (), part)).reasons == (
-        "partial: 16 of 3783 test samples",
-    )
+    assert verdict(part, target_of(stated(source="x"), (), part)).reasons == ("partial: 16 of 3783 test samples",)
 
 
 def test_a_target_selected_on_test_is_called_so(make_run: MakeRun, make_published: MakePublished) -> None:
     row = make_published(value=85.0, protocol={"selection": "test", "views": "1x1"})
     own = entry(make_run, 84.9, 85.0, 85.2)
-    notes = verdict(own, target_of(85.0, None, "top1", "", "arXiv:1711.11248", (row,), own)).notes
+    notes = verdict(
+        own,
+        target_of(
+            ExpectConfig(value=85.0, margin=None, metric="top1", split="", source="arXiv:1711.11248"), (row,), own
+        ),
+    ).notes
     assert notes == ("the target was selected on test; this is the last epoch", "10 clips against 1")
     best = replace(own, protocol=replace(own.protocol, selection="test"))
-    notes = verdict(best, target_of(85.0, None, "top1", "", "arXiv:1711.11248", (row,), best)).notes
+    notes = verdict(
+        best,
+        target_of(
+            ExpectConfig(value=85.0, margin=None, metric="top1", split="", source="arXiv:1711.11248"), (row,), best
+        ),
+    ).notes
     assert notes[0] == "the target was selected on test; this is the best epoch on test"
 
 
