@@ -39,7 +39,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a temporary neighbour of `path` for writing and move it over `path` once it is complete and on disk.
+    """Open a temporary neighbor of `path` for writing and move it over `path` once it is complete and on disk.
 
     Whatever interrupts the block (an error, a full disk, a killed process) leaves the old `path` as it was.
     """

@@ -23,7 +23,7 @@ from harbench.cli.app import app
 
 INVENTORY = Path(__file__).with_name("inventory.json")
 KEYED_BY_DATA = (
-    "caches", "classes", "counts", "failed", "held_out", "metrics", "neighbours", "official_test",
+    "caches", "classes", "counts", "failed", "held_out", "metrics", "neighbors", "official_test",
     "per_class", "recall", "settings",
 )  # fmt: skip
 """Mappings whose keys are names of classes, metrics, files, packages."""

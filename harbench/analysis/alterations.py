@@ -1,6 +1,6 @@
 """Clips with something taken away: the order of their frames, the person, the background.
 
-What a model still recognises without it tells how much of its score rests on it. A model that was not trained on such
+What a model still recognizes without it tells how much of its score rests on it. A model that was not trained on such
 clips may also stumble over how they look, so what is lost is an upper bound.
 """
 
@@ -46,7 +46,7 @@ middle frame of each clip, repeated."""
 
 @dataclass(frozen=True)
 class Blanked:
-    """The frames of an open cache in grey, inside the person's box or outside of it.
+    """The frames of an open cache in gray, inside the person's box or outside of it.
 
     One box a media, not one a frame: a box that moved with the person would tell how it moves.
     """

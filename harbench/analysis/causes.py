@@ -42,7 +42,7 @@ class Trial:
     """One usual cause, undone."""
 
     cause: str
-    """`views`, `class order`, `normalisation`, ..."""
+    """`views`, `class order`, `normalization`, ..."""
     change: str
     """What is different, in words or as the keys of a recipe."""
     before: Outcome

@@ -108,12 +108,12 @@ def explain(folder: Path, *, home: Path, runs: Path, device: str = "auto", track
 
 
 def _readings(recipe: Recipe, unit: str) -> Iterator[Reading]:
-    """Other views, crops and colours than those of the run."""
+    """Other views, crops and colors than those of the run."""
     yield from _other_views(recipe.input, recipe.eval, unit, recipe.data.cache.stream)
     if recipe.data.cache.stream != "pose":
         yield from _other_crops(recipe.input, recipe.eval)
     if recipe.data.cache.stream == "rgb":
-        yield from _other_colours(recipe.input, recipe.eval)
+        yield from _other_colors(recipe.input, recipe.eval)
 
 
 def _other_views(config: InputConfig, views: EvalConfig, unit: str, stream: str) -> Iterator[Reading]:
@@ -136,9 +136,9 @@ def _other_crops(config: InputConfig, views: EvalConfig) -> Iterator[Reading]:
     side, larger = config.size, round(config.size * 8 / 7)
     ways = {
         "the whole frame squashed": (side, side),
-        "squashed, then the centre": (larger, larger),
-        "short side, then the centre": side,
-        "short side with a margin, then the centre": None,
+        "squashed, then the center": (larger, larger),
+        "short side, then the center": side,
+        "short side with a margin, then the center": None,
     }
     for words, resize in ways.items():
         if resize != config.resize:
@@ -147,15 +147,15 @@ def _other_crops(config: InputConfig, views: EvalConfig) -> Iterator[Reading]:
             yield Reading("resize and crop", f"input.resize: {value} ({words})", changed, views, _normalizing(changed))
 
 
-def _other_colours(config: InputConfig, views: EvalConfig) -> Iterator[Reading]:
+def _other_colors(config: InputConfig, views: EvalConfig) -> Iterator[Reading]:
     from harbench.frames.streams import MEAN_STD
 
     for name in MEAN_STD:
         if name != config.normalize:
             changed = config.model_copy(update={"normalize": name})
-            yield Reading("normalisation", f"input.normalize: {name}", changed, views, _normalizing(changed))
+            yield Reading("normalization", f"input.normalize: {name}", changed, views, _normalizing(changed))
     raw = config.model_copy(update={"normalize": "none"})
-    yield Reading("value range", "values 0 to 255, not normalised", config, views, partial(_in_bytes, config=raw))
+    yield Reading("value range", "values 0 to 255, not normalized", config, views, partial(_in_bytes, config=raw))
     if config.normalize != "none":
         words = f"values 0 to 255 under the mean and deviation of {config.normalize}"
         yield Reading("value range", words, config, views, partial(_in_bytes, config=config))

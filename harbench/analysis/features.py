@@ -1,4 +1,4 @@
-"""`features`: what a finished run's body makes of train and test, with nearest neighbours and a linear probe on it."""
+"""`features`: what a finished run's body makes of train and test, with nearest neighbors and a linear probe on it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Features:
     """Samples without an embedding: of train left out, of test counted as wrong."""
     top1: float | None
     """The run's own number, by its classification layer."""
-    neighbours: dict[int, float]
+    neighbors: dict[int, float]
     """k -> top-1 of the k nearest training samples by cosine."""
     probe: float
     """Top-1 of a linear probe."""
@@ -92,7 +92,7 @@ def features(folder: Path, *, home: Path, runs: Path, device: str = "auto", trac
     _save(path, train, test, table)
     known = np.asarray(~np.isnan(train.logits).any(axis=1))
     held = np.array([sample.subset == "val" for sample in rows])
-    voted = _neighbours(train.logits[known], train.targets[known], np.nan_to_num(test.logits), len(table.classes))
+    voted = _neighbors(train.logits[known], train.targets[known], np.nan_to_num(test.logits), len(table.classes))
     probe, l2, held_out = _probed(train, test, known, held, len(table.classes))
     return Features(
         folder=str(opened.folder),
@@ -102,14 +102,14 @@ def features(folder: Path, *, home: Path, runs: Path, device: str = "auto", trac
         test=len(test.ids),
         failed=(*train.failed, *test.failed),
         top1=opened.record.metrics.get("top1"),
-        neighbours={k: _top1(classes, test) for k, classes in voted.items()},
+        neighbors={k: _top1(classes, test) for k, classes in voted.items()},
         probe=probe,
         l2=l2,
         held_out=held_out,
     )
 
 
-def _neighbours(
+def _neighbors(
     train: npt.NDArray[np.floating], targets: npt.NDArray[np.int64], test: npt.NDArray[np.floating], number: int
 ) -> dict[int, npt.NDArray[np.int64]]:
     """k -> the class of most of the k nearest training samples, `[N]` of `test` `[N, D]`.
@@ -118,10 +118,10 @@ def _neighbours(
     """
     import numpy as np
 
-    from harbench.evaluation.features import nearest_neighbours
+    from harbench.evaluation.features import nearest_neighbors
 
     parts = [
-        nearest_neighbours(train, targets, test[start : start + PART], NEIGHBOURS, number)
+        nearest_neighbors(train, targets, test[start : start + PART], NEIGHBOURS, number)
         for start in range(0, len(test), PART)
     ]
     return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]} if parts else {}
@@ -149,16 +149,16 @@ def _probed(
     train: Predictions, test: Predictions, known: npt.NDArray[np.bool_], held: npt.NDArray[np.bool_], number: int
 ) -> tuple[float, float, dict[float, float]]:
     """Top-1 of a probe on all of train, its penalty, and what every penalty gave on the held-out groups."""
-    from harbench.evaluation.features import linear_probe, predicted, standardised
+    from harbench.evaluation.features import linear_probe, predicted, standardized
 
     fit, choose = known & ~held, known & held
-    inner, outer = standardised(train.logits[fit], train.logits[choose])
+    inner, outer = standardized(train.logits[fit], train.logits[choose])
     held_out = {}
     for l2 in PENALTIES:
         found = predicted(linear_probe(inner, train.targets[fit], l2, number), outer)
         held_out[l2] = 100 * float((found == train.targets[choose]).mean())
     l2 = max(held_out, key=lambda each: (held_out[each], each))  # of equals the stronger
-    everything, others = standardised(train.logits[known], test.logits)
+    everything, others = standardized(train.logits[known], test.logits)
     layer = linear_probe(everything, train.targets[known], l2, number)
     return _top1(predicted(layer, others), test), l2, held_out
 

@@ -29,7 +29,7 @@ def datasets(
     name: Annotated[str | None, typer.Argument(help="One data set; all if left out.")] = None,
     as_json: Json = False,
 ) -> None:
-    """What can be prepared, what is here: classes, counts, size, licence, homepage."""
+    """What can be prepared, what is here: classes, counts, size, license, homepage."""
     from harbench.cli import views
 
     found = api.datasets(name, home=settings_of(context).home)

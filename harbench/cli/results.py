@@ -212,7 +212,7 @@ def features(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Embeddings of train and test as npz; nearest neighbours and a linear probe on them."""
+    """Embeddings of train and test as npz; nearest neighbors and a linear probe on them."""
     with tracked(context) as (settings, track):
         result = api.features(folder, home=settings.home, runs=settings.runs, device=device, track=track)
     show(result, texts.features_text, as_json)

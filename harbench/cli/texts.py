@@ -261,7 +261,7 @@ def features_text(result: api.Features) -> str:
     """What the command prints."""
     lines = [
         f"{result.folder}: {result.dimensions} dimensions, {result.train} training and {result.test} test samples",
-        *(f"  {f'{k} nearest':14} top1 {value:6.2f}" for k, value in result.neighbours.items()),
+        *(f"  {f'{k} nearest':14} top1 {value:6.2f}" for k, value in result.neighbors.items()),
         f"  {'linear probe':14} top1 {result.probe:6.2f}  (l2 {result.l2:g}, chosen on held-out training groups)",
     ]
     if result.top1 is not None:

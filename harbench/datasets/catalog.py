@@ -25,7 +25,7 @@ class DatasetStatus:
     splits: tuple[str, ...]
     group: str
     size: str
-    licence: str
+    license: str
     homepage: str
     citation: str
     registration: str
@@ -69,7 +69,7 @@ def _status(name: str, home: Path) -> DatasetStatus:
         splits=spec.splits,
         group=spec.group,
         size=spec.size,
-        licence=spec.licence,
+        license=spec.license,
         homepage=spec.homepage,
         citation=spec.citation,
         registration=spec.registration,

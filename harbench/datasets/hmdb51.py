@@ -15,7 +15,7 @@ SPEC = DatasetSpec(
     counts={"split1": (3570, 0, 1530), "split2": (3570, 0, 1530), "split3": (3570, 0, 1530)},
     short_side=240,
     homepage="https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database/",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     citation=(
         "H. Kuehne, H. Jhuang, E. Garrote, T. Poggio, T. Serre. "
         "HMDB: A Large Video Database for Human Motion Recognition. ICCV 2011"

@@ -12,7 +12,7 @@ SPEC = DatasetSpec(
     split_sets={"mean-of-3": ("split1", "split2", "split3")},
     counts={"split1": (433, 0, 176), "split2": (433, 0, 176), "split3": (434, 0, 175)},
     homepage="http://jhmdb.is.tue.mpg.de/",
-    licence="unknown",
+    license="unknown",
     citation=(
         "H. Jhuang, J. Gall, S. Zuffi, C. Schmid, M. J. Black. Towards Understanding Action Recognition. ICCV 2013; "
         "preprocessed copy: F. Yang, Y. Wu, S. Sakti, S. Nakamura. "

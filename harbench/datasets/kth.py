@@ -36,7 +36,7 @@ SPEC = DatasetSpec(
     # The official validation persons, for the partitions that put them into train.
     validation=r"^person(01|04|19|20|21|23|24|25)$",
     homepage="https://www.csc.kth.se/cvap/actions/",
-    licence="unknown",
+    license="unknown",
     citation="C. Schüldt, I. Laptev, B. Caputo. Recognizing Human Actions: A Local SVM Approach. ICPR 2004",
     size="about 1.1 GB",
     archives=tuple(

@@ -59,7 +59,7 @@ def spec(
         shares_groups=tuple(split for split in counts if split != "xsub"),
         counts=counts,
         homepage=HOMEPAGE,
-        licence=LICENCE,
+        license=LICENCE,
         citation=CITATION_60 if table == "ntu60" else CITATION_120,
         size="5.8 GB" if table == "ntu60" else "10.3 GB",
         registration=REGISTRATION.format(name=name, archives=" and ".join(archive.name for archive in archives)),

@@ -15,7 +15,7 @@ SPEC = DatasetSpec(
     short_side=200,
     headline="mAP",
     homepage="http://vision.stanford.edu/Datasets/40actions.html",
-    licence="unknown",
+    license="unknown",
     citation=(
         "B. Yao, X. Jiang, A. Khosla, A. L. Lin, L. Guibas, L. Fei-Fei. "
         "Human Action Recognition by Learning Bases of Action Attributes and Parts. ICCV 2011"

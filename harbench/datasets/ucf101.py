@@ -16,7 +16,7 @@ SPEC = DatasetSpec(
     validation=r"/g2[2-5]$",
     short_side=240,
     homepage="https://www.crcv.ucf.edu/data/UCF101.php",
-    licence="unknown; research use, the clips come from YouTube",
+    license="unknown; research use, the clips come from YouTube",
     citation=(
         "K. Soomro, A. R. Zamir, M. Shah. UCF101: A Dataset of 101 Human Actions Classes From Videos in The Wild. "
         "CRCV-TR-12-01, 2012. arXiv:1212.0402"

@@ -18,7 +18,7 @@ SPEC = DatasetSpec(
     counts=dict.fromkeys(_SPLITS, (80, 0, 10)),
     short_side=144,
     homepage="http://www.wisdom.weizmann.ac.il/~vision/SpaceTimeActions.html",
-    licence="unknown",
+    license="unknown",
     citation="L. Gorelick, M. Blank, E. Shechtman, M. Irani, R. Basri. Actions as Space-Time Shapes. TPAMI 2007",
     size="12 MB",
     # Handed on from person to person: nobody publishes it. The authors' own ten zips are the data set weizmann93.

@@ -29,7 +29,7 @@ SPEC = DatasetSpec(
     counts=dict.fromkeys(_SPLITS, (83, 0, 10)) | {"lopo-lena": (80, 0, 13)},
     short_side=144,
     homepage=weizmann.SPEC.homepage,
-    licence=weizmann.SPEC.licence,
+    license=weizmann.SPEC.license,
     citation=weizmann.SPEC.citation,
     archives=tuple(
         Archive(name=f"{action}.zip", urls=tuple(f"{scheme}://{_SITE}/{action}.zip" for scheme in ("https", "http")))

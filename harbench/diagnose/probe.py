@@ -82,9 +82,9 @@ def read_beside_pyav(name: str, path: Path) -> Iterator[DecoderProbe]:
                     probe = replace(probe, size=(frame.image.shape[1], frame.image.shape[0]))
                 if same is not None and same.shape == frame.image.shape:
                     differences.append(difference(frame.image, same))
-                    neighbours = [difference(frame.image, other) for other in (before, after) if other is not None]
-                    # By half: a decoder that converts colours otherwise is a little off everywhere.
-                    misplaced += min(neighbours, default=np.inf) < differences[-1] / 2
+                    neighbors = [difference(frame.image, other) for other in (before, after) if other is not None]
+                    # By half: a decoder that converts colors otherwise is a little off everywhere.
+                    misplaced += min(neighbors, default=np.inf) < differences[-1] / 2
                 before, same, after = same, after, next(reference, None)
                 started = time.perf_counter()
             probe = replace(probe, notes=tuple(media.notes))

@@ -1,4 +1,4 @@
-"""What a trained body has learned, without its classification layer: embeddings, nearest neighbours, a linear probe."""
+"""What a trained body has learned, without its classification layer: embeddings, nearest neighbors, a linear probe."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Penultimate(nn.Module):
         return entered.reshape(len(clips), -1, entered.shape[-1]).mean(dim=1)
 
 
-def nearest_neighbours(
+def nearest_neighbors(
     train: Floats, train_targets: Targets, test: Floats, ks: Sequence[int], number: int
 ) -> dict[int, Targets]:
     """The class of most of the k nearest training embeddings by cosine, for every k, `[N]` of `test` `[N, D]`.
@@ -59,7 +59,7 @@ def _unit(features: Floats) -> Floats:
 
 
 def linear_probe(train: Floats, train_targets: Targets, strength: float, number: int) -> nn.Linear:
-    """Multinomial logistic regression: minimises mean cross-entropy + strength / 2 * |weights|^2 (biases are free).
+    """Multinomial logistic regression: minimizes mean cross-entropy + strength / 2 * |weights|^2 (biases are free).
 
     With `C = 1 / (N * strength)` that is scikit-learn's `LogisticRegression`. Full batch, L-BFGS, double precision.
     """
@@ -86,7 +86,7 @@ def predicted(layer: nn.Linear, features: Floats) -> Targets:
     return classes
 
 
-def standardised(train: Floats, other: Floats) -> tuple[Floats, Floats]:
+def standardized(train: Floats, other: Floats) -> tuple[Floats, Floats]:
     """Both with mean 0 and deviation 1 of every dimension of `train`; what does not vary there becomes 0."""
     mean, deviation = train.mean(axis=0), train.std(axis=0)
     scale = np.where(deviation > 1e-12, deviation, np.inf)

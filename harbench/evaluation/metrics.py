@@ -44,14 +44,14 @@ def score(
     ranks = rank_of_target(ranked, targets)
     samples = np.bincount(targets, minlength=number)
     recalls = _ratios(np.bincount(targets[ranks == 0], minlength=number), samples)
-    flavours = [average_precisions(probabilities[:, index], targets == index) for index in range(number)]
+    flavors = [average_precisions(probabilities[:, index], targets == index) for index in range(number)]
     values = {
         "top1": _mean(ranks < 1),
         "top5": _mean(ranks < 5) if number > 5 else None,
         "mean_class": _mean_of_known(recalls),
-        "mAP": _mean_of_known([each[0] for each in flavours]),
-        "mAP_voc": _mean_of_known([each[1] for each in flavours]),
-        "mAP_11": _mean_of_known([each[2] for each in flavours]),
+        "mAP": _mean_of_known([each[0] for each in flavors]),
+        "mAP_voc": _mean_of_known([each[1] for each in flavors]),
+        "mAP_11": _mean_of_known([each[2] for each in flavors]),
     }
     if predictions.views is not None:
         views = predictions.views.astype(np.float32)
@@ -61,8 +61,8 @@ def score(
     return Metrics(
         values=values,
         per_class={
-            label.key: {"samples": float(count), "recall": recall, "ap": flavour[0]}
-            for label, count, recall, flavour in zip(classes, samples, recalls, flavours, strict=True)
+            label.key: {"samples": float(count), "recall": recall, "ap": flavor[0]}
+            for label, count, recall, flavor in zip(classes, samples, recalls, flavors, strict=True)
         },
         samples=len(targets),
         scored=int(scored.sum()),

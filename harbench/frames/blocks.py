@@ -67,7 +67,7 @@ class Entry:
     """Seconds at which each frame is shown, where that is variable and known of all of them."""
     notes: tuple[str, ...] = ()
     channels: int = 3
-    """Values a pixel; 2 for flow, whose JPEGs are grey, u above v."""
+    """Values a pixel; 2 for flow, whose JPEGs are gray, u above v."""
 
     @property
     def first(self) -> int:

@@ -266,7 +266,7 @@ def _somebody(frames: npt.NDArray[Any]) -> bool:
 
 
 def _stack(views: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
-    """`[B, ...]`, contiguous: left alone, `np.stack` keeps channels last in memory, which is slow to normalise."""
+    """`[B, ...]`, contiguous: left alone, `np.stack` keeps channels last in memory, which is slow to normalize."""
     if not views:
         return torch.empty(0)
     return torch.from_numpy(np.stack(views, out=np.empty((len(views), *views[0].shape), views[0].dtype)))

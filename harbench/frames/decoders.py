@@ -149,7 +149,7 @@ _BY_SUFFIX: Mapping[str, Decoder] = MappingProxyType({
 def decoder_for(path: Path, video: Decoder | None = None, short_side: ShortSide = "native") -> Decoder:
     """The decoder of a file, by its suffix: stills and tars of them by OpenCV, everything else by `video`, or PyAV.
 
-    PyAV hands out frames of `short_side` already: shrunk as their colours are converted, they take half the time.
+    PyAV hands out frames of `short_side` already: shrunk as their colors are converted, they take half the time.
     """
     default = partial(open_video, short_side=short_side) if video in (None, open_video) else video
     return _BY_SUFFIX.get(path.suffix.lower(), default)

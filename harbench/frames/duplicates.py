@@ -1,6 +1,6 @@
 """Candidates for near duplicates between train and test, by perceptual hash of a few frames of the frame cache.
 
-The hash is pHash's: the sign against the median of an 8 x 8 block of low DCT frequencies of the grey frame at 32 x 32
+The hash is pHash's: the sign against the median of an 8 x 8 block of low DCT frequencies of the gray frame at 32 x 32
 (C. Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010, section 3.2.1), 64 bit a frame. It
 survives another codec, scaling and brightness, not mirroring or cropping. The distance of two videos is the mean, over
 the frames of one, of the Hamming distance to the nearest frame of the other: a copy that was cut or shifted is near too.
@@ -29,7 +29,7 @@ _QUANTILE = 0.001
 _PAIRS = 200
 """Fewer look-alike pairs than this calibrate nothing."""
 _FLAT = 2.0
-"""Standard deviation in grey levels under which a frame (a fade, a blank) has no hash of its own."""
+"""Standard deviation in gray levels under which a frame (a fade, a blank) has no hash of its own."""
 Hashes = npt.NDArray[np.uint64]
 
 
@@ -92,10 +92,10 @@ def hash_media(cache: FrameCache, media: str) -> Hashes:
 
 def hash_frame(frame: npt.NDArray[np.uint8]) -> int | None:
     """64 bit of an RGB frame [H, W, 3]; None for one without content."""
-    grey = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (32, 32), interpolation=cv2.INTER_AREA)
-    if grey.std() < _FLAT:
+    gray = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (32, 32), interpolation=cv2.INTER_AREA)
+    if gray.std() < _FLAT:
         return None
-    low = cv2.dct(grey.astype(np.float32))[1:9, 1:9]
+    low = cv2.dct(gray.astype(np.float32))[1:9, 1:9]
     return int.from_bytes(np.packbits(low > np.median(low)).tobytes(), "big")
 
 

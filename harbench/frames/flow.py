@@ -36,16 +36,16 @@ def flow_images(frames: Iterable[Frame], short_side: ShortSide) -> Iterator[tupl
     image: Pixels | None = None
     before = after = None
     for after in frames:
-        grey = np.asarray(cv2.cvtColor(after.image, cv2.COLOR_RGB2GRAY), np.uint8)
+        gray = np.asarray(cv2.cvtColor(after.image, cv2.COLOR_RGB2GRAY), np.uint8)
         if before is not None and previous is not None:
-            if previous.shape != grey.shape:
-                raise MediaError(f"its frames change size from {previous.shape} to {grey.shape} (height, width)")
-            vectors = np.asarray(dis.calc(previous, grey, None), np.float32)  # type: ignore[call-overload]
+            if previous.shape != gray.shape:
+                raise MediaError(f"its frames change size from {previous.shape} to {gray.shape} (height, width)")
+            vectors = np.asarray(dis.calc(previous, gray, None), np.float32)  # type: ignore[call-overload]
             small = shrink(vectors, short_side)
-            scale = np.array([small.shape[1] / grey.shape[1], small.shape[0] / grey.shape[0]], np.float32)
+            scale = np.array([small.shape[1] / gray.shape[1], small.shape[0] / gray.shape[0]], np.float32)
             image = quantized(small * scale)
             yield before, image
-        before, previous = after, grey
+        before, previous = after, gray
     if after is not None:
         if image is None:
             raise MediaError("it has one frame only, so it has no optical flow")
@@ -58,7 +58,7 @@ def quantized(vectors: Vectors) -> Pixels:
 
 
 def stacked(image: Pixels) -> Pixels:
-    """u above v as one grey image `[2h, w, 1]`: a grey JPEG has no color planes to be subsampled."""
+    """u above v as one gray image `[2h, w, 1]`: a gray JPEG has no color planes to be subsampled."""
     return np.concatenate([image[..., :1], image[..., 1:]])
 
 

@@ -51,7 +51,7 @@ class Layout:
     pairs: tuple[tuple[int, int], ...]
     """Left and right joints that a flip exchanges, 0-based."""
     parents: tuple[int, ...]
-    """Of every joint, its neighbour nearer the trunk; the root is its own. Bones and graphs follow from it."""
+    """Of every joint, its neighbor nearer the trunk; the root is its own. Bones and graphs follow from it."""
     trunk: Trunk | None = None
     """None where the spine has no joints, or joints have no depth."""
 
@@ -134,15 +134,15 @@ def frame_pairs(chosen: npt.NDArray[np.int64], frames: int) -> FramePairs:
 def train_joints(
     joints: Floats, config: InputConfig, drawn: Draw, rng: np.random.Generator, at: FramePairs | None = None
 ) -> Floats:
-    """Normalised and augmented clip, float32 `[C, T, V, M]`: rotated, flipped, then noised.
+    """Normalized and augmented clip, float32 `[C, T, V, M]`: rotated, flipped, then noised.
 
     `joints` are `[T, M, V, C]` of the clip; with `at` (for `InputConfig.whole_tracks`) those of the whole sample, of
     which the clip is taken last.
     """
     bodies = _bodies(joints, config)
     points, present = _aligned(bodies, config)
-    centre, size = _frame_of(points, present, config.center)
-    points = _rotate(points - centre, config.augment.rotate * (2 * drawn.angle - 1), upright=config.center == "spine")
+    center, size = _frame_of(points, present, config.center)
+    points = _rotate(points - center, config.augment.rotate * (2 * drawn.angle - 1), upright=config.center == "spine")
     confidence = bodies[..., points.shape[-1] :]
     if drawn.flip < config.augment.flip:
         order = _flipped(points.shape[2])
@@ -151,16 +151,16 @@ def train_joints(
     points = points / size
     if config.augment.noise > 0:
         points += rng.normal(0, config.augment.noise, points.shape)
-    return _join(points if config.center else points + centre, present, confidence, config.features, at)
+    return _join(points if config.center else points + center, present, confidence, config.features, at)
 
 
 def eval_joints(joints: Floats, config: InputConfig, at: FramePairs | None = None) -> Floats:
-    """Normalised clip, float32 `[C, T, V, M]`, from joints and `at` as in training."""
+    """Normalized clip, float32 `[C, T, V, M]`, from joints and `at` as in training."""
     bodies = _bodies(joints, config)
     points, present = _aligned(bodies, config)
     if config.center:
-        centre, size = _frame_of(points, present, config.center)
-        points = (points - centre) / size
+        center, size = _frame_of(points, present, config.center)
+        points = (points - center) / size
     return _join(points, present, bodies[..., points.shape[-1] :], config.features, at)
 
 
@@ -262,18 +262,18 @@ def _split(joints: Floats) -> tuple[Points, Present]:
 
 
 def _frame_of(points: Points, present: Present, center: bool | Literal["spine"]) -> tuple[Points, float]:
-    """Centre and size of a clip, from all its present joints; where a body has given its own, the origin and 1.
+    """Center and size of a clip, from all its present joints; where a body has given its own, the origin and 1.
 
-    The centre is their mean over frames, bodies and joints. The size is the root mean square distance of a joint from
+    The center is their mean over frames, bodies and joints. The size is the root mean square distance of a joint from
     the mean joint of its own body in its own frame, so that neither travelling nor a second person makes a body larger.
-    One centre and one size per clip keep both: where a body goes, and where two bodies stand.
+    One center and one size per clip keep both: where a body goes, and where two bodies stand.
     """
     if center == "spine" or not present.any():
         return np.zeros(points.shape[-1]), 1.0
-    centre = points.sum(axis=(0, 1, 2)) / present.sum()
+    mean = points.sum(axis=(0, 1, 2)) / present.sum()
     middle = points.sum(axis=2, keepdims=True) / np.maximum(present.sum(axis=2, keepdims=True), 1)
     size = float(np.sqrt(np.square(points - middle).sum(where=present) / present.sum()))
-    return centre, size if center and size > 0 else 1.0
+    return mean, size if center and size > 0 else 1.0
 
 
 def _rotate(points: Points, degrees: float, *, upright: bool) -> Points:

@@ -124,7 +124,7 @@ class Stream:
     def shape(self, config: InputConfig, joints: tuple[int, int]) -> tuple[int, ...]:
         """A view: `[C, T, size, size]` of pictures, `[C, T, V, M]` of joints, which are `(channels, V)`.
 
-        Grey pictures are repeated to three channels.
+        Gray pictures are repeated to three channels.
         """
         frames = config.clip.frames_per_clip
         if self.pictures:
@@ -250,7 +250,7 @@ def normalize(frames: torch.Tensor, config: InputConfig) -> torch.Tensor:
 def _normalize_rgb(frames: torch.Tensor, config: InputConfig) -> torch.Tensor:
     """`[B, 3, T, H, W]` by the mean and deviation of `config`, from uint8 with 1 or 3 channels.
 
-    Grey is repeated to three channels here, so that every model and every pretrained weight takes it.
+    Gray is repeated to three channels here, so that every model and every pretrained weight takes it.
     """
     import torch
 

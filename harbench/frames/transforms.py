@@ -40,7 +40,7 @@ class Draw:
     saturation: float
     hue: float
     angle: float
-    grey: float = 1.0
+    gray: float = 1.0
     erase: float = 1.0
     erase_area: float = 0.5
     erase_aspect: float = 0.5
@@ -62,9 +62,9 @@ def crop_box(frames: Frames, box: Box) -> Frames:
 
 
 def train_clip(frames: Frames, config: InputConfig, drawn: Draw) -> Frames:
-    """Augmented clip, uint8 `[T, size, size, 3]` (grey: 1 channel), from `[T, H, W, 3]`."""
+    """Augmented clip, uint8 `[T, size, size, 3]` (gray: 1 channel), from `[T, H, W, 3]`."""
     clip, _ = _train_crop(frames, config, drawn)
-    clip = _recolor(clip, _colors(clip, config.augment, drawn), config.channels == "grey")
+    clip = _recolor(clip, _colors(clip, config.augment, drawn), config.channels == "gray")
     return _erased(clip, config.augment, drawn)
 
 
@@ -77,8 +77,8 @@ def train_flow(frames: Frames, config: InputConfig, drawn: Draw) -> Frames:
 
 
 def eval_clip(frames: Frames, config: InputConfig, *, crop: int, crops: int) -> Frames:
-    """Crop number `crop` of `crops`, uint8 `[T, size, size, 3]` (grey: 1 channel)."""
-    return _recolor(eval_crop(frames, config, crop=crop, crops=crops), np.eye(3), config.channels == "grey")
+    """Crop number `crop` of `crops`, uint8 `[T, size, size, 3]` (gray: 1 channel)."""
+    return _recolor(eval_crop(frames, config, crop=crop, crops=crops), np.eye(3), config.channels == "gray")
 
 
 def eval_crop(frames: Frames, config: InputConfig, *, crop: int, crops: int) -> Frames:
@@ -150,20 +150,20 @@ def _cut(frames: Frames, window: Window, size: int) -> Frames:
 def _colors(clip: Frames, augment: AugmentConfig, drawn: Draw) -> npt.NDArray[np.float64]:
     """Brightness, contrast, saturation, hue as one affine map of RGB, `[3, 4]`; the identity `[3, 3]` without any.
 
-    Factors are uniform in 1 -/+ the strength and mean what they mean in torchvision's `ColorJitter`, with the mean grey
+    Factors are uniform in 1 -/+ the strength and mean what they mean in torchvision's `ColorJitter`, with the mean gray
     of contrast over the clip. Hue turns the chroma plane of YIQ by up to `hue` of a full turn: linear, as HSV's is not.
     """
-    loses_color = drawn.grey < augment.grey
+    loses_color = drawn.gray < augment.gray
     if not (augment.brightness or augment.contrast or augment.saturation or augment.hue or loses_color):
         return np.eye(3)
     brightness = max(1 + augment.brightness * (2 * drawn.brightness - 1), 0.0)
     contrast = max(1 + augment.contrast * (2 * drawn.contrast - 1), 0.0)
     saturation = 0.0 if loses_color else max(1 + augment.saturation * (2 * drawn.saturation - 1), 0.0)
     angle = 2 * math.pi * augment.hue * (2 * drawn.hue - 1)
-    grey = np.tile(LUMA, (3, 1))
+    gray = np.tile(LUMA, (3, 1))
     turn = np.array([[1, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]])
     to_yiq = np.array([LUMA, (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135)])
-    color = np.linalg.inv(to_yiq) @ turn @ to_yiq @ (saturation * np.eye(3) + (1 - saturation) * grey)
+    color = np.linalg.inv(to_yiq) @ turn @ to_yiq @ (saturation * np.eye(3) + (1 - saturation) * gray)
     offset = (1 - contrast) * brightness * np.dot(cv2.mean(_flat(clip))[:3], LUMA)
     return np.column_stack([contrast * brightness * color, np.full(3, offset)])
 
@@ -186,9 +186,9 @@ def _erased(clip: Frames, augment: AugmentConfig, drawn: Draw) -> Frames:
     return erased
 
 
-def _recolor(clip: Frames, colors: npt.NDArray[np.float64], grey: bool) -> Frames:
-    """Apply the affine map, rounded and clamped once; grey leaves one channel."""
-    if grey:
+def _recolor(clip: Frames, colors: npt.NDArray[np.float64], gray: bool) -> Frames:
+    """Apply the affine map, rounded and clamped once; gray leaves one channel."""
+    if gray:
         colors = np.array([LUMA]) @ colors
     elif colors.shape == (3, 3):
         return clip

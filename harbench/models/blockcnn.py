@@ -1,7 +1,7 @@
-"""Small CNNs for KTH's grey frames: on single ones, and on a block of neighbouring ones (or of their flow).
+"""Small CNNs for KTH's gray frames: on single ones, and on a block of neighboring ones (or of their flow).
 
 The networks of https://github.com/vkhoi/KTH-Action-Recognition, whose frames are 60x80; here they are square. Input
-`[B, C, T, H, W]`; grey frames come as three equal channels, of which one is used.
+`[B, C, T, H, W]`; gray frames come as three equal channels, of which one is used.
 """
 
 from __future__ import annotations

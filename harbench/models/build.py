@@ -42,7 +42,7 @@ def build_model(config: ModelConfig, num_classes: int, *, classes: Sequence[str]
 
 
 def check_normalization(recipe: Recipe) -> None:
-    """Warn where frames are to be normalised otherwise than those which the published weights were trained on.
+    """Warn where frames are to be normalized otherwise than those which the published weights were trained on.
 
     Flow is left out: no published weights but those of pictures exist for it, and its values are others.
     """

@@ -60,7 +60,7 @@ class C3D(nn.Module):
 def c3d(num_classes: int, size: int = 112, dropout: float = 0.5, batch_norm: bool = False) -> nn.Module:
     """C3D of Tran et al. (ICCV 2015, arXiv:1412.0767) for 16 frames: 78.4 M parameters at 101 classes and 112 pixels.
 
-    `batch_norm` normalises after every convolution, which training from scratch wants. `size` is `input.size`.
+    `batch_norm` normalizes after every convolution, which training from scratch wants. `size` is `input.size`.
     """
     return C3D(num_classes, size, dropout, batch_norm)
 

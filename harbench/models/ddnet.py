@@ -16,7 +16,7 @@ from harbench.models.layers import check_joints
 
 
 class FrameNorm(nn.BatchNorm1d):
-    """Batch normalisation of `[N, C, T]` with one mean and variance a frame, over all channels."""
+    """Batch normalization of `[N, C, T]` with one mean and variance a frame, over all channels."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return super().forward(input.flatten(0, 1)).view_as(input)  # every row of frames is a sample of its own
@@ -100,7 +100,7 @@ def ddnet(
 
 
 def _motion(single: torch.Tensor, steps: int) -> torch.Tensor:
-    """Differences of neighbouring frames of `[N, C, V, T]`, resized to `steps`, as `[N, C * V, steps]`."""
+    """Differences of neighboring frames of `[N, C, V, T]`, resized to `steps`, as `[N, C * V, steps]`."""
     return F.interpolate((single[..., 1:] - single[..., :-1]).flatten(1, 2), size=steps, mode="linear")
 
 

@@ -1,6 +1,6 @@
 """A small 3D CNN on frame differences, for static cameras and short training on a CPU.
 
-The signed difference of neighbouring frames removes the background and keeps the order of time: played backwards, a
+The signed difference of neighboring frames removes the background and keeps the order of time: played backwards, a
 clip changes sign, so sitting down and standing up differ although they consist of the same frames.
 """
 
@@ -61,10 +61,10 @@ class _Motion3d(nn.Module):
         self.to(memory_format=torch.channels_last_3d)
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """Logits `[B, num_classes]` of normalised clips `[B, 3, T, H, W]`."""
-        grey = clips.mean(dim=1, keepdim=True)
-        # Neighbouring frames of -1..1 (`normalize: half`) differ little: four times as much puts a moving edge at about 1.
-        motion = 4 * (grey[:, :, 1:] - grey[:, :, :-1])
+        """Logits `[B, num_classes]` of normalized clips `[B, 3, T, H, W]`."""
+        gray = clips.mean(dim=1, keepdim=True)
+        # Neighboring frames of -1..1 (`normalize: half`) differ little: four times as much puts a moving edge at about 1.
+        motion = 4 * (gray[:, :, 1:] - gray[:, :, :-1])
         if self.follow:
             shift, zoom = (self.shift, self.zoom) if self.training else (0.0, 0.0)
             motion = follow_motion(motion, self.follow, shift, zoom)
@@ -86,7 +86,7 @@ def follow_motion(motion: torch.Tensor, side: int, shift: float = 0.0, zoom: flo
     if shift or zoom:
         drawn = 2 * torch.rand(3, clips, 1, dtype=motion.dtype, device=motion.device) - 1
         x, y, scale = x + shift * drawn[0], y + shift * drawn[1], 1 + zoom * drawn[2]
-    offsets = (scale * (_centres(side, motion) - side / 2))[:, None]
+    offsets = (scale * (_centers(side, motion) - side / 2))[:, None]
     # grid_sample counts from -1 at one edge of the picture to 1 at the other.
     columns, rows = 2 * (x[..., None] + offsets) / width - 1, 2 * (y[..., None] + offsets) / height - 1
     places = (columns[:, :, None, :].expand(-1, frames, side, -1), rows[:, :, :, None].expand(-1, frames, -1, side))
@@ -105,17 +105,17 @@ def _path(motion: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     energy = (motion.abs() - _NOISE).clamp(min=0)
     amount = energy.sum((2, 3)) + _LITTLE
     weights = amount / amount.sum(1, keepdim=True)
-    across = ((energy.sum(2) * _centres(width, motion)).sum(2) + _LITTLE * width / 2) / amount
-    down = ((energy.sum(3) * _centres(height, motion)).sum(2) + _LITTLE * height / 2) / amount
+    across = ((energy.sum(2) * _centers(width, motion)).sum(2) + _LITTLE * width / 2) / amount
+    down = ((energy.sum(3) * _centers(height, motion)).sum(2) + _LITTLE * height / 2) / amount
     x, y = (weights * across).sum(1, keepdim=True), (weights * down).sum(1, keepdim=True)
-    time = _centres(frames, motion)
+    time = _centers(frames, motion)
     time = time - (weights * time).sum(1, keepdim=True)
     # One frame squared is added, so that the speed is 0 where one frame has all the motion.
     speed = (weights * time * (across - x)).sum(1, keepdim=True) / ((weights * time**2).sum(1, keepdim=True) + 1)
     return x + speed * time, y
 
 
-def _centres(count: int, like: torch.Tensor) -> torch.Tensor:
+def _centers(count: int, like: torch.Tensor) -> torch.Tensor:
     """Where the middles of `count` pixels in a row are: 0.5, 1.5, ..."""
     return torch.arange(count, dtype=like.dtype, device=like.device) + 0.5
 
@@ -123,7 +123,7 @@ def _centres(count: int, like: torch.Tensor) -> torch.Tensor:
 def _convolution(
     inputs: int, outputs: int, kernel: tuple[int, int, int] = (3, 3, 3), stride: tuple[int, int, int] = (1, 1, 1)
 ) -> nn.Sequential:
-    """Convolution, batch normalisation and ReLU; the size is kept but for the stride."""
+    """Convolution, batch normalization and ReLU; the size is kept but for the stride."""
     padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
     return nn.Sequential(
         nn.Conv3d(inputs, outputs, kernel, stride=stride, padding=padding, bias=False),

@@ -62,7 +62,7 @@ def small_cnn_lstm(num_classes: int, size: int = 112, hidden: int = 128, dropout
 def cnn_gru(
     num_classes: int, backbone: str = "timm:efficientnet_b0", hidden: int = 128, dropout: float = 0.5
 ) -> nn.Module:
-    """EfficientNet-B0 features and a GRU in both directions; grey frames come as three equal channels.
+    """EfficientNet-B0 features and a GRU in both directions; gray frames come as three equal channels.
 
     Tan and Le, "EfficientNet" (ICML 2019); Cho et al. (EMNLP 2014) for the GRU.
     """

@@ -29,7 +29,7 @@ class Ghost(nn.Module):
 
 
 class Shifted(PerFrame):
-    """`PerFrame` over an image network whose convolutions see a part of their neighbours' channels."""
+    """`PerFrame` over an image network whose convolutions see a part of their neighbors' channels."""
 
     def __init__(self, net: nn.Module, frames: int, part: int) -> None:
         super().__init__(net)

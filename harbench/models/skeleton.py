@@ -1,4 +1,4 @@
-"""Networks on joints. Input `[B, C, T, V, M]`: coordinates, frames, joints, bodies, centred and scaled by `input`."""
+"""Networks on joints. Input `[B, C, T, V, M]`: coordinates, frames, joints, bodies, centered and scaled by `input`."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class FlowStack(nn.Module):
 def flow_stack(num_classes: int, backbone: str = "resnet18", frames: int = 10, dropout: float = 0.5) -> nn.Module:
     """The temporal stream on any image network; the paper stacks L = 10 frames.
 
-    Image weights enter it by cross-modality initialisation (Wang et al., arXiv:1608.00859): the first convolution's are
+    Image weights enter it by cross-modality initialization (Wang et al., arXiv:1608.00859): the first convolution's are
     averaged over R, G, B and repeated for all channels.
     """
     return FlowStack(image_network(backbone, num_classes, dropout, channels=2 * frames), frames)

@@ -1,7 +1,7 @@
 """Pretrained weights into a model: from a hub by name, from a finished run, or from a file.
 
 The body must fit completely, or it is an error. The classification layer is taken over where it fits and its classes are
-ours, row by row under their names; else it keeps its fresh initialisation.
+ours, row by row under their names; else it keeps its fresh initialization.
 """
 
 from __future__ import annotations
@@ -263,7 +263,7 @@ def _renamed(state: Tensors, config: ModelConfig, own: Mapping[str, torch.Tensor
 def _adapted(state: Tensors, own: Mapping[str, torch.Tensor]) -> Tensors:
     """A first convolution for R, G, B averaged over them and repeated where ours takes other channels.
 
-    Cross-modality initialisation of Wang et al., "Temporal Segment Networks" (ECCV 2016, arXiv:1608.00859), section 3.2.
+    Cross-modality initialization of Wang et al., "Temporal Segment Networks" (ECCV 2016, arXiv:1608.00859), section 3.2.
     """
     changed = {
         key: value.mean(dim=1, keepdim=True).expand_as(own[key])

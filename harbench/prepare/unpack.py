@@ -1,6 +1,6 @@
 """Archives to folders: every member checked before one is written, every folder whole or absent.
 
-An archive `name.zip` becomes the folder `<dest>/name`. Members go to a hidden neighbour, which gets its own name last.
+An archive `name.zip` becomes the folder `<dest>/name`. Members go to a hidden neighbor, which gets its own name last.
 What a killed extraction left is kept where its checksum holds, and a finished one is a no-op. An archive of archives
 (HMDB51: a RAR of 51 RARs) is opened in two stages, and each inner one is removed once its folder is whole. Names are
 data: no shell, no glob, nothing on a command line.
@@ -153,7 +153,7 @@ def _is_done(unfinished: Path, member: Member, inner: Mapping[Member, PurePosixP
 
 
 def _part(folder: P) -> P:
-    """The hidden neighbour of a folder, which it is while it is unfinished."""
+    """The hidden neighbor of a folder, which it is while it is unfinished."""
     return folder.with_name(f".{folder.name}.part")
 
 

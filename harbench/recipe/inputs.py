@@ -191,16 +191,16 @@ class AugmentConfig(Part):
     contrast: Fraction = 0.0
     saturation: Fraction = 0.0
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    grey: Fraction = 0.0
-    """Probability that a clip loses its colours."""
+    gray: Fraction = 0.0
+    """Probability that a clip loses its colors."""
     erase: Fraction = 0.0
-    """Probability that a box of aspect 0.3 to 3.3 is filled with the clip's mean colour (arXiv:1708.04896)."""
+    """Probability that a box of aspect 0.3 to 3.3 is filled with the clip's mean color (arXiv:1708.04896)."""
     erase_area: tuple[Fraction, Fraction] = (0.02, 0.33)
     """Range of the box's area, as a share of the clip's."""
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
     """Poses only: rotation in the image plane (2D) or about the vertical axis (3D), degrees either way."""
     noise: Annotated[float, Field(ge=0)] = 0.0
-    """Poses only: standard deviation of Gaussian joint noise after normalisation."""
+    """Poses only: standard deviation of Gaussian joint noise after normalization."""
 
     @model_validator(mode="after")
     def _ranges_rise(self) -> AugmentConfig:
@@ -221,7 +221,7 @@ class InputConfig(Part):
     """Before the crop: an int is the short side, a pair is (height, width) squashed; None: short side = size * 8 / 7."""
     normalize: Literal["kinetics400", "imagenet", "slowfast", "half", "none"] = "kinetics400"
     """Channel mean and deviation on [0, 1]: torchvision's for video or images, 0.45/0.225, 0.5/0.5, or none."""
-    channels: Literal["rgb", "grey"] = "rgb"
+    channels: Literal["rgb", "gray"] = "rgb"
     augment: AugmentConfig = AugmentConfig()
     with_pose: bool = False
     """Beside the pictures the joints of the same frames, from the data set's pose cache, as the model's second input."""
@@ -231,7 +231,7 @@ class InputConfig(Part):
     """Poses only: subtract the mean joint and divide by the body's size, per clip. `spine` (3D, as pyskl): the middle of
     the spine in the sample's first frame becomes the origin, and the body stands upright and faces one way there."""
     features: Literal["joint", "bone", "joint_motion", "bone_motion"] = "joint"
-    """Poses only: joints, vectors to them from their neighbour nearer the trunk, or differences of either in time, from
+    """Poses only: joints, vectors to them from their neighbor nearer the trunk, or differences of either in time, from
     one frame of the sample to the next, however far apart those of a clip are."""
 
     @property

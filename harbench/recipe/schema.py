@@ -55,9 +55,9 @@ class EvalConfig(Part):
     """Views of one sample and how their scores become one."""
 
     clips: Positive = 1
-    """Temporal clips, spread evenly; one is the centre clip."""
+    """Temporal clips, spread evenly; one is the center clip."""
     crops: Literal[1, 3] = 1
-    """Spatial crops: 1 centre, or 3 along the long side."""
+    """Spatial crops: 1 center, or 3 along the long side."""
     average: Literal["prob", "logit"] = "prob"
     """Mean of softmax outputs, or of logits before softmax; both are stored, this one is scored."""
     batch_size: Positive = 32
@@ -144,8 +144,8 @@ class Recipe(Part):
     def idle(self) -> tuple[str, ...]:
         """Settings without effect, each in words with the reason."""
         augment, stream, epochs = self.input.augment, self.data.cache.stream, self.train.last_epoch
-        colours = ("brightness", "contrast", "saturation", "hue", "grey")
-        ignored = {"rgb": (), "flow": colours, "pose": (*colours, "erase")}[stream]
+        colors = ("brightness", "contrast", "saturation", "hue", "gray")
+        ignored = {"rgb": (), "flow": colors, "pose": (*colors, "erase")}[stream]
         if stream != "pose" and not self.input.with_pose:
             ignored = (*ignored, "rotate", "noise")
         found = [name for name in ignored if getattr(augment, name)]

@@ -1,4 +1,4 @@
-"""How a model is trained: optimiser, schedule, mixing, loop."""
+"""How a model is trained: optimizer, schedule, mixing, loop."""
 
 from __future__ import annotations
 

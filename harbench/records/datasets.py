@@ -112,7 +112,7 @@ class DatasetSpec:
     validation: str = ""
     """Regular expression on the training groups that `data.validation: official` holds out; empty: there are none."""
     homepage: str = ""
-    licence: str = ""
+    license: str = ""
     citation: str = ""
     size: str = ""
     """Rough size of what has to be fetched, for people ("6.5 GB")."""

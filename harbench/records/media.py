@@ -87,6 +87,6 @@ class Clip:
     target: int
     view: int
     frames: torch.Tensor
-    """rgb: uint8 `[C, T, H, W]`, normalised on the device; pose: float32 `[C, T, V, M]`."""
+    """rgb: uint8 `[C, T, H, W]`, normalized on the device; pose: float32 `[C, T, V, M]`."""
     poses: torch.Tensor | None = None
     """Joints of the same frames, float32 `[C, T, V, M]`, where pictures come with poses."""

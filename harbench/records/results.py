@@ -40,7 +40,7 @@ class ProtocolFacts:
     views: str = UNKNOWN
     averaging: str = UNKNOWN
     selection: str = UNKNOWN
-    """`last`, `val`, `test` or `unknown`. A row selected on test stands in grey without a place."""
+    """`last`, `val`, `test` or `unknown`. A row selected on test stands in gray without a place."""
     decoder: str = UNKNOWN
     cache: str = UNKNOWN
 

@@ -156,7 +156,7 @@ def _markdown(verdicts: Sequence[Verdict], broken: Mapping[str, str]) -> str:
 
     rows = ["| verdict | recipe | seeds | own | published | margin | difference |", "|---|---|---|---|---|---|---|"]
     for each in verdicts:
-        difference = f"{each.judgement.difference:+.2f}" if each.judgement else ""
+        difference = f"{each.judgment.difference:+.2f}" if each.judgment else ""
         cells = (each.state, each.name, each.seeds, f"{each.value:.2f}", f"{each.target.value:.2f}")
         rows.append(f"| {' | '.join(map(str, (*cells, f'{each.target.margin:g}', difference)))} |")
     details = []

@@ -44,7 +44,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgment:
     """What the seeds say about a target, and the arithmetic behind it. Points of percent."""
 
     state: State
@@ -73,7 +73,7 @@ class Verdict:
     state: State
     value: float
     seeds: int
-    judgement: Judgement | None
+    judgment: Judgment | None
     """None where there is nothing to compare."""
     interval: tuple[float, float] | None
     """95 % sampling interval of the own value; takes no part."""
@@ -87,7 +87,7 @@ def default_margin(dataset: str) -> float:
     return next((margin for start, margin in _MARGINS.items() if dataset.startswith(start)), 2.0)
 
 
-def judge(value: float, spread: float | None, seeds: int, published: float, margin: float) -> Judgement:
+def judge(value: float, spread: float | None, seeds: int, published: float, margin: float) -> Judgment:
     """Compare the mean `value` of `seeds` runs with one published number.
 
     Both means carry seed noise of the same standard deviation s, the published one as a single run, so the difference
@@ -116,7 +116,7 @@ def judge(value: float, spread: float | None, seeds: int, published: float, marg
         # Reach shrinks with every seed: the first count whose reach is short of the distance.
         place = bisect_left(counts, True, key=lambda count: reach(count) < distance)
         needed = counts[place] if place < len(counts) else None
-    return Judgement(state, low > margin, difference, low, high, s, assumed, needed)
+    return Judgment(state, low > margin, difference, low, high, s, assumed, needed)
 
 
 def target_of(stated: ExpectConfig, rows: tuple[PublishedResult, ...], own: Entry) -> Target:
@@ -150,14 +150,14 @@ def verdict(own: Entry, target: Target) -> Verdict:
     if own.reason and own.reason not in reasons:
         reasons = (*reasons, own.reason)
     notes = []
-    judgement: Judgement | None = None
+    judgment: Judgment | None = None
     if not reasons and rankable(own.key):
-        judgement = judge(own.value, own.spread, own.seeds, target.value, target.margin)
-        if judgement.assumed:
+        judgment = judge(own.value, own.spread, own.seeds, target.value, target.margin)
+        if judgment.assumed:
             few = own.seeds < FEWEST_SEEDS
             why = f"fewer than {FEWEST_SEEDS} seeds" if few else "the seeds do not differ"
             notes.append(f"spread over seeds assumed, {PRIOR:g} points: {why}")
-        if judgement.above:
+        if judgment.above:
             notes.append(
                 "ABOVE the target by more than the margin: look for a leak before you rejoice; lists of what was trained and "
                 f"tested on are measured by  harbench splits {own.key.dataset} --audit FILE"
@@ -166,9 +166,9 @@ def verdict(own: Entry, target: Target) -> Verdict:
         notes.append("no published row is quoted, so only metric and split of the target are known")
     else:
         notes += _protocol_notes(own, target.protocol)
-    state: State = judgement.state if judgement else "NOT COMPARABLE"
+    state: State = judgment.state if judgment else "NOT COMPARABLE"
     return Verdict(
-        own.name, own.source, target, state, own.value, own.seeds, judgement, own.interval, reasons, tuple(notes)
+        own.name, own.source, target, state, own.value, own.seeds, judgment, own.interval, reasons, tuple(notes)
     )
 
 
@@ -190,9 +190,9 @@ def sentence(verdict: Verdict) -> str:
     """The verdict in one line for people."""
     metric = METRICS.get(verdict.target.key.metric, verdict.target.key.metric)
     where = part_words("split_set", verdict.target.key.split_set)
-    if verdict.judgement is None:
+    if verdict.judgment is None:
         return f"{metric}, {where}: {'; '.join(verdict.reasons) or 'nothing to compare'}"
-    j = verdict.judgement
+    j = verdict.judgment
     line = (
         f"{metric}, {where}: {verdict.value:.2f} against {verdict.target.value:.2f}, {j.difference:+.2f} "
         f"(bounds {j.low:+.2f} and {j.high:+.2f}, margin {verdict.target.margin:g})"

@@ -33,7 +33,7 @@ class Trial:
 
     settings: Mapping[str, str]
     val_top1: float
-    """Percent, one centre clip a sample, of the epoch whose weights the recipe's selection would keep."""
+    """Percent, one center clip a sample, of the epoch whose weights the recipe's selection would keep."""
     val_loss: float | None
     epoch: int
     seconds: float

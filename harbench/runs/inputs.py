@@ -212,7 +212,7 @@ def _checked_cache(
 
 
 def validation_views(recipe: Recipe) -> EvalConfig:
-    """One centre crop of one clip a sample, so that a validation is quick; single frames keep their number."""
+    """One center crop of one clip a sample, so that a validation is quick; single frames keep their number."""
     from harbench.recipe import EvalConfig
 
     clips = recipe.eval.clips if recipe.input.clip.uniform else 1

@@ -57,7 +57,7 @@ def _training_plan(recipe: Recipe, folder: Path, seed: int, home: Path, allow_se
         "parameters": f"{parameters / 1e6:.2f} M",
         "GFLOPs": f"{gflops:.2f} a view (multiply-adds), {recipe.eval.views} views a sample",
         "cache": f"about {_cache_bytes(recipe, table) / 1e9:.1f} GB in {cache}",
-        "run disk": f"about {parameters * 4 * 4 / 1e6:.0f} MB (weights, optimiser, the previous state while saving)",
+        "run disk": f"about {parameters * 4 * 4 / 1e6:.0f} MB (weights, optimizer, the previous state while saving)",
         "memory": f"about {(parameters * 16 + activations * micro) / 1e9:.1f} GB for a micro-batch of {micro}",
         "time": f"about {_hours((clips * 3 + validated) * forward)} of training and {_hours(views * forward)} of evaluation at "
         f"{forward * 1e3:.0f} ms a forward pass of one view, measured here on the CPU",

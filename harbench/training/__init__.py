@@ -1,1 +1,1 @@
-"""The fit loop: optimiser, schedule, checkpoint and exact resume."""
+"""The fit loop: optimizer, schedule, checkpoint and exact resume."""

@@ -28,7 +28,7 @@ INEXACT = "inexact.txt"
 
 
 class Stateful(Protocol):
-    """A part of a training that can be put away and taken up again: model, optimiser, gradient scaler."""
+    """A part of a training that can be put away and taken up again: model, optimizer, gradient scaler."""
 
     def state_dict(self) -> Any: ...
 

@@ -101,7 +101,7 @@ FAULTS = {
     "swapped class order": Fault("stills", ("class order",), weights=_sorted_rows),
     "BGR": Fault("stills", ("channel order",), weights=partial(_first_layer, change=lambda weight: weight.flip(1))),
     "value range": Fault("stills", ("value range",), weights=partial(_first_layer, change=lambda weight: weight / 255)),
-    "normalisation": Fault("stills", ("normalisation",), {"input": {"normalize": "imagenet"}}),
+    "normalization": Fault("stills", ("normalization",), {"input": {"normalize": "imagenet"}}),
     "squash for crop": Fault("stills", ("resize and crop",), {"input": {"resize": [80, 80]}}),
     "missing samples": Fault("stills", ("missing samples",), lost=6),
     "clip level": Fault("poses", ("views",), {"eval": {"clips": 1}}),

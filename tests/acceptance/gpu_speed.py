@@ -6,7 +6,7 @@ python tests/acceptance/gpu_speed.py --device cpu --tiny
 mc3_18, r3d_18, r2plus1d_18 and mvit_v2_s on 101 classes, at the size that UCF-101 is trained in. Ours is `training.fit`
 itself, from 8-bit clips in memory to the updated weights, deterministic kernels included. The other side is the inner loop
 of torchvision's references/video_classification/train.py with cudnn.benchmark: in true fp32, with TF32, and with its
-`--amp`. Its clips are normalised and pinned beforehand, which spares it what its loader would do.
+`--amp`. Its clips are normalized and pinned beforehand, which spares it what its loader would do.
 
 Expected of every model: at least 3 times true fp32 and 1.3 times `--amp`; bf16 says what fp32 says; a training that was
 stopped and went on has the same bytes, or the kernels are listed that add in no fixed order. Exit code 1 otherwise.
@@ -162,7 +162,7 @@ def reference_speed(
 
 
 def pinned(pool: Pool, start: int, batch: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Normalised clips and their classes, as torchvision's loader hands them over."""
+    """Normalized clips and their classes, as torchvision's loader hands them over."""
     clips = data_of(pool).normalize(pool.frames[start : start + batch])
     targets = torch.from_numpy(pool.targets[start : start + batch])
     return (clips.pin_memory(), targets.pin_memory()) if device.type == "cuda" else (clips, targets)

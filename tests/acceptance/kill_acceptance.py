@@ -71,7 +71,7 @@ def folder_of(work: Path, runs: str) -> Path:
 
 
 def epochs(folder: Path) -> int:
-    """How many epochs are done, as state.pt's neighbour train.csv says."""
+    """How many epochs are done, as state.pt's neighbor train.csv says."""
     path = folder / "train.csv"
     return max(0, len(path.read_text().splitlines()) - 1) if path.exists() else 0
 

@@ -49,7 +49,7 @@ CLEAR = [CLASSES.index(label) for label in ("box", "wave", "clap")]
 class Data:
     """The videos of one split as arrays, `N` in the order of the table."""
 
-    grey: npt.NDArray[np.uint8]
+    gray: npt.NDArray[np.uint8]
     """[N, MAX_FRAMES, 64, 85]"""
     stills: npt.NDArray[np.uint8]
     """[N, STILLS, 64, 85, 3]"""
@@ -229,7 +229,7 @@ def predict_motion(data: Data, epochs: int) -> Array:
         for row in rows:
             room = int(data.length[row]) - 31
             start = rng.integers(room + 1) if rng is not None else round(room * (view + 0.5) / 3)
-            clips.append(_crop(data.grey[row, start : start + 32 : 2], rng))
+            clips.append(_crop(data.gray[row, start : start + 32 : 2], rng))
         return _scaled(np.stack(clips))[:, None]
 
     network = motion3d(len(CLASSES), dropout=0.3)
@@ -237,7 +237,7 @@ def predict_motion(data: Data, epochs: int) -> Array:
 
 
 def predict_poses(data: Data, network: nn.Module, frames: int, epochs: int) -> Array:
-    """`frames` poses at stride 2 (all the time there is for more than one), centred and scaled as a whole."""
+    """`frames` poses at stride 2 (all the time there is for more than one), centered and scaled as a whole."""
 
     def batch(rows: Array, rng: np.random.Generator | None, view: int) -> torch.Tensor:
         poses = []
@@ -249,8 +249,8 @@ def predict_poses(data: Data, network: nn.Module, frames: int, epochs: int) -> A
             seen = pose[..., 2:] > 0
             if rng is not None and rng.random() < 0.5:
                 pose[..., 0] = -pose[..., 0]
-            centre = (pose[..., :2] * seen).sum((0, 1)) / max(seen.sum(), 1)
-            pose[..., :2] = (pose[..., :2] - centre) * seen
+            center = (pose[..., :2] * seen).sum((0, 1)) / max(seen.sum(), 1)
+            pose[..., :2] = (pose[..., :2] - center) * seen
             pose[..., :2] /= np.sqrt((pose[..., :2] ** 2).sum() / max(seen.sum(), 1))
             poses.append(pose.reshape(frames, -1).T)
         return torch.from_numpy(np.stack(poses))
@@ -312,7 +312,7 @@ def _scaled(pictures: Array) -> torch.Tensor:
 def load(split: str, folder: Path) -> Data:
     """Decode every video of a split from the archives."""
     rows = [row for row in split_rows() if row[split]]
-    grey = np.zeros((len(rows), MAX_FRAMES, SIDE, WIDTH), np.uint8)
+    gray = np.zeros((len(rows), MAX_FRAMES, SIDE, WIDTH), np.uint8)
     stills = np.zeros((len(rows), STILLS, SIDE, WIDTH, 3), np.uint8)
     joints = np.zeros((len(rows), MAX_FRAMES, 17, 3), np.float32)
     length, sizes, residue = [], [], []
@@ -327,7 +327,7 @@ def load(split: str, folder: Path) -> Data:
             container.seek(0)
             packets = [packet.size for packet in container.demux(video=0) if packet.size]
         small = np.stack([cv2.resize(frame, (WIDTH, SIDE), interpolation=cv2.INTER_AREA) for frame in frames])
-        grey[index, : len(small)] = small.mean(axis=-1).round()
+        gray[index, : len(small)] = small.mean(axis=-1).round()
         stills[index] = small[((np.arange(STILLS) + 0.5) / STILLS * len(small)).astype(int)]
         joints[index, : len(pose)] = pose[:, 0]
         length.append(len(frames))
@@ -340,7 +340,7 @@ def load(split: str, folder: Path) -> Data:
     target = np.array([CLASSES.index(row["class"]) for row in rows])
     test = np.array([row[split] == "test" for row in rows])
     person = np.array([int(row["group"].removeprefix("person")) for row in rows])
-    return Data(grey, stills, joints, np.array(length), target, person, test, np.array(sizes), np.array(residue))
+    return Data(gray, stills, joints, np.array(length), target, person, test, np.array(sizes), np.array(residue))
 
 
 def _residue(decoded: Array, drawn: Array) -> list[float]:

@@ -104,8 +104,8 @@ def test_stills_are_blanked_by_the_publishers_boxes(tmp_path: Path) -> None:
     save_boxes(tmp_path, "mine", {"a.jpg": (0.0, 0.0, 0.5, 1.0)})
     found, left_out = _alterations(stills(tmp_path), tmp_path)
     assert left_out == ("stills have no order of frames",)
-    grey = {name: float((data[(0, 0, 0, 0)].frames == 127).float().mean()) for name, data in found.items()}
-    assert grey == {"no person": 0.5, "no background": 0.5}
+    gray = {name: float((data[(0, 0, 0, 0)].frames == 127).float().mean()) for name, data in found.items()}
+    assert gray == {"no person": 0.5, "no background": 0.5}
     assert not (found["no person"][(0, 0, 1, 0)].frames == 127).any(), "no box: all of it is background"
     assert "box alone" in _alterations(stills(tmp_path, boxes=True), tmp_path)[1][1]
 

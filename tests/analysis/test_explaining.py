@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from harbench import api
 from harbench.analysis.explain import Explanation, _blue_first, _in_bytes
-from harbench.analysis.features import _neighbours
+from harbench.analysis.features import _neighbors
 from harbench.cli import app
 from harbench.cli.texts import explanation_text, features_text
 from harbench.datasets.tables import load_split
@@ -68,7 +68,7 @@ def test_a_file_needs_its_data_set(tmp_path: Path) -> None:
     assert told.exit_code == 2 and "--dataset" in told.output
 
 
-def test_other_colours_are_what_they_say() -> None:
+def test_other_colors_are_what_they_say() -> None:
     frames = torch.randint(0, 256, (2, 3, 4, 5, 6), dtype=torch.uint8)
     config = InputConfig.model_validate({"clip": {"uniform": {"n": 1}}, "normalize": "imagenet"})
     mean, std = (torch.tensor(values).view(1, 3, 1, 1, 1) for values in MEAN_STD["imagenet"])
@@ -96,7 +96,7 @@ def test_a_run_is_explained_and_left_as_it_was(work: Path) -> None:
     found = json.loads(done.stdout)
     assert {path: path.read_bytes() for path in (work / "runs" / RUN).rglob("*") if path.is_file()} == before
     causes = {each["cause"] for each in found["findings"]}
-    assert {"views", "averaging", "level", "normalisation", "value range", "channel order", "resize and crop"} <= causes
+    assert {"views", "averaging", "level", "normalization", "value range", "channel order", "resize and crop"} <= causes
     assert found["groups"] == 2 and not any(each["suggested"] for each in found["findings"])
     assert "2 groups are too few to tell any gain from noise; 5 are the least" in CliRunner().invoke(app, words).stdout
     (one,) = (each for each in found["findings"] if each["change"] == "eval.clips: 1, eval.crops: 1")
@@ -110,8 +110,8 @@ def test_features_of_a_run(work: Path) -> None:
         assert arrays["train_features"].shape == (8, found.dimensions) and arrays["test_features"].shape[0] == 4
         assert set(arrays["train_ids"]).isdisjoint(arrays["test_ids"])
         assert arrays["classes"].tolist() == ["left", "right"]
-    assert sorted(found.neighbours) == [1, 5] and found.l2 in found.held_out
-    assert all(0 <= value <= 100 for value in (*found.neighbours.values(), found.probe))
+    assert sorted(found.neighbors) == [1, 5] and found.l2 in found.held_out
+    assert all(0 <= value <= 100 for value in (*found.neighbors.values(), found.probe))
     assert "linear probe" in features_text(found)
 
 
@@ -121,7 +121,7 @@ def test_neighbors_are_found_in_parts_of_the_test_samples() -> None:
     train, test = rng.normal(size=(10_000, 8)), rng.normal(size=(2_000, 8))
     targets = rng.integers(0, 3, len(train))
     tracemalloc.start()
-    found = _neighbours(train, targets, test, 3)
+    found = _neighbors(train, targets, test, 3)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 120e6

@@ -62,8 +62,8 @@ def test_what_is_somebody_elses_says_so(name: str) -> None:
     assert readme.is_file() or not spec.homepage, f"{name} has a homepage, so it needs {readme}"
     if spec.homepage.startswith("http"):
         text = readme.read_text(encoding="utf-8")
-        assert all(word in text for word in ("Source", "Licence", "Citation", "Known faults"))
-        assert spec.licence and spec.citation
+        assert all(word in text for word in ("Source", "License", "Citation", "Known faults"))
+        assert spec.license and spec.citation
 
 
 @pytest.mark.parametrize("name", ["weizmann", "weizmann93", "kth"])

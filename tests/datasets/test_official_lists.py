@@ -15,7 +15,7 @@ from harbench.datasets.tables import load_split
 from harbench.records import SplitTable
 
 
-def labelled(table: SplitTable, subset: str) -> list[tuple[str, str]]:
+def labeled(table: SplitTable, subset: str) -> list[tuple[str, str]]:
     """(media, class key) in the table's order."""
     return [(sample.media, table.classes[sample.target].key) for sample in table.samples if sample.subset == subset]
 
@@ -29,12 +29,12 @@ def test_ucf101_is_the_lists_in_their_order(test_data: Path, number: int) -> Non
     assert [label.key for label in table.classes] == sorted(class_ids, key=lambda key: int(class_ids[key]))
 
     train = [line.split() for line in (lists / f"trainlist0{number}.txt").read_text().splitlines()]
-    assert [(media, class_ids[key]) for media, key in labelled(table, "train")] == [
+    assert [(media, class_ids[key]) for media, key in labeled(table, "train")] == [
         (path, number) for path, number in train
     ]
     test = (lists / f"testlist0{number}.txt").read_text().split()
-    assert [media for media, _ in labelled(table, "test")] == test
-    assert all(media.startswith(f"{key}/") for media, key in labelled(table, "test"))
+    assert [media for media, _ in labeled(table, "test")] == test
+    assert all(media.startswith(f"{key}/") for media, key in labeled(table, "test"))
     assert not table.subset("val")
 
 
@@ -73,7 +73,7 @@ def test_hmdb51_is_the_153_lists(test_data: Path, number: int) -> None:
     assert len(names) == len(table.classes) == 51
     assert len(codes) == 6766
     for subset, code in (("train", 1), ("test", 2)):
-        assert {" ".join(pair) for pair in labelled(table, subset)} == {
+        assert {" ".join(pair) for pair in labeled(table, subset)} == {
             clip for clip, found in codes.items() if found == code
         }
     keys = [label.key for label in table.classes]
@@ -110,7 +110,7 @@ def test_stanford40_is_the_80_lists(test_data: Path) -> None:
                 for label in table.classes
                 for media in archive.read(f"ImageSplits/{label.key}_{subset}.txt").decode().split()
             }
-            assert set(labelled(table, subset)) == listed
+            assert set(labeled(table, subset)) == listed
         actions = [line.split()[0] for line in archive.read("ImageSplits/actions.txt").decode().splitlines()[1:]]
     assert [label.key for label in table.classes] == sorted(actions)
     with zipfile.ZipFile(test_data / "stanford40" / "Stanford40_JPEGImages.zip") as archive:
@@ -155,11 +155,11 @@ def test_kth_persons_of_the_official_split() -> None:
             found = [sample for sample in table.samples if sample.subset == subset]
             assert {int(sample.group.removeprefix("person")) for sample in found} == numbers
             assert all(sample.media.startswith(sample.group) for sample in found)
-    per_class = Counter(key for _, key in labelled(load_split("kth"), "test"))
+    per_class = Counter(key for _, key in labeled(load_split("kth"), "test"))
     assert per_class == dict.fromkeys(("handclapping", "handwaving", "jogging", "running", "walking"), 144) | {
         "boxing": 143
     }
-    per_class = Counter(key for _, key in labelled(load_split("kth"), "train"))
+    per_class = Counter(key for _, key in labeled(load_split("kth"), "train"))
     assert (per_class["boxing"], per_class["handwaving"], per_class["handclapping"], per_class["walking"]) == (
         126,
         126,

@@ -1,4 +1,4 @@
-"""Embeddings, neighbours and probe, the last two against scikit-learn."""
+"""Embeddings, neighbors and probe, the last two against scikit-learn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
-from harbench.evaluation.features import Penultimate, linear_probe, nearest_neighbours, predicted, standardised
+from harbench.evaluation.features import Penultimate, linear_probe, nearest_neighbors, predicted, standardized
 from harbench.models.find import find_model
 from harbench.models.weights import head_name
 
@@ -18,15 +18,15 @@ from harbench.models.weights import head_name
 def data() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Three classes that overlap: training features [90, 6] and targets, test features [60, 6]."""
     rng = np.random.default_rng(0)
-    centres, targets = rng.normal(size=(3, 6)), np.arange(150) % 3
-    features = (centres[targets] + rng.normal(size=(150, 6))).astype(np.float32)
+    centers, targets = rng.normal(size=(3, 6)), np.arange(150) % 3
+    features = (centers[targets] + rng.normal(size=(150, 6))).astype(np.float32)
     return features[:90], targets[:90].astype(np.int64), features[90:]
 
 
-def test_neighbours_are_scikit_learns(data: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+def test_neighbors_are_scikit_learns(data: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     train, targets, test = data
-    found = nearest_neighbours(train, targets, test, (1, 5, 20, 91), 3)
-    assert sorted(found) == [1, 5, 20]  # 91 neighbours are more than there are
+    found = nearest_neighbors(train, targets, test, (1, 5, 20, 91), 3)
+    assert sorted(found) == [1, 5, 20]  # 91 neighbors are more than there are
     for k, classes in found.items():
         reference = KNeighborsClassifier(k, metric="cosine", algorithm="brute").fit(train, targets)
         assert np.array_equal(classes, reference.predict(test))
@@ -34,7 +34,7 @@ def test_neighbours_are_scikit_learns(data: tuple[np.ndarray, np.ndarray, np.nda
 
 @pytest.mark.parametrize("strength", [1e-3, 1e-1, 1.0])
 def test_the_probe_is_scikit_learns(data: tuple[np.ndarray, np.ndarray, np.ndarray], strength: float) -> None:
-    train, test = standardised(data[0], data[2])
+    train, test = standardized(data[0], data[2])
     layer = linear_probe(train, data[1], strength, 3)
     reference = LogisticRegression(C=1 / (len(train) * strength), tol=1e-8, max_iter=1000).fit(
         train.astype(np.float64), data[1]
@@ -44,7 +44,7 @@ def test_the_probe_is_scikit_learns(data: tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def test_what_does_not_vary_is_zero() -> None:
-    train, other = standardised(np.array([[1.0, 2.0], [3.0, 2.0]]), np.array([[2.0, 5.0]]))
+    train, other = standardized(np.array([[1.0, 2.0], [3.0, 2.0]]), np.array([[2.0, 5.0]]))
     assert train.tolist() == [[-1.0, 0.0], [1.0, 0.0]] and other.tolist() == [[0.0, 0.0]]
 
 

@@ -19,9 +19,9 @@ def test_wilson_against_the_textbook_formula() -> None:
     correct = np.array([True] * 45 + [False] * 5)
     low, high, method = interval(correct, [""] * 50)
     p, n, z = 0.9, 50, stats.norm.ppf(0.975)
-    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    center = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     margin = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    assert (low, high) == pytest.approx((100 * (centre - margin), 100 * (centre + margin)), abs=1e-9)
+    assert (low, high) == pytest.approx((100 * (center - margin), 100 * (center + margin)), abs=1e-9)
     assert method == "Wilson, ungrouped"
 
 

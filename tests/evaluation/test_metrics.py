@@ -113,7 +113,7 @@ def plain_voc(scores: list[float], positive: list[bool]) -> tuple[float, float]:
 
 
 @given(st.integers(1, 50), st.floats(0.05, 1), st.sampled_from([0, 0.3]), st.integers(0, 2**32))
-def test_the_voc_flavours_are_the_development_kit_s(number: int, share: float, missing: float, seed: int) -> None:
+def test_the_voc_flavors_are_the_development_kit_s(number: int, share: float, missing: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     scores, positive = rng.permutation(number).astype(np.float64), rng.random(number) < share
     scores[rng.random(number) < missing] = np.nan

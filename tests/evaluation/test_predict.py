@@ -46,7 +46,7 @@ class NoiseCache:
 
 
 class Small(nn.Module):
-    """A convolution, normalised and with dropout, so that the mode matters."""
+    """A convolution, normalized and with dropout, so that the mode matters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ def test_an_output_that_is_not_finite_is_no_score() -> None:
 
 def test_modes_are_restored_module_by_module_even_after_an_error(model: nn.Module) -> None:
     model.train()
-    model.norm.eval()  # a frozen normalisation in a model that trains
+    model.norm.eval()  # a frozen normalization in a model that trains
     scores(model, dataset())
     assert (model.training, model.norm.training, model.head[0].training) == (True, False, True)  # type: ignore[index,union-attr]
     with pytest.raises(RuntimeError):

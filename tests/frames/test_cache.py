@@ -30,7 +30,7 @@ SMALL = CacheConfig(short_side=32)
 
 
 def videos(folder: Path, count: int, frames: int = 6) -> dict[str, Path]:
-    """Videos that differ: a grey level each, brighter with every frame, red on the left and blue on the right."""
+    """Videos that differ: a gray level each, brighter with every frame, red on the left and blue on the right."""
     found = {}
     for number in range(count):
         clip = np.full((frames, 48, 64, 3), 30 + number % 60, np.uint8)
@@ -51,7 +51,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return members
 
 
-def test_frames_come_back_in_order_and_colour(tmp_path: Path) -> None:
+def test_frames_come_back_in_order_and_color(tmp_path: Path) -> None:
     media = videos(tmp_path, 3)
     report = build_cache(media, tmp_path / "cache", SMALL, Decoding(1))
     assert (report.done, report.reused, report.failed) == (tuple(media), (), {})

@@ -103,7 +103,7 @@ def test_a_clip_is_channels_first_and_depends_on_its_key_alone() -> None:
     elsewhere = ClipDataset(
         [data_row for data_row in samples(7) if data_row.sample_id == "a/s4"], data._cache, config(), seed=5, views=None
     )
-    assert torch.equal(elsewhere[1, 99, 0, 0].frames, clip.frames), "neither position, row nor neighbours matter"
+    assert torch.equal(elsewhere[1, 99, 0, 0].frames, clip.frames), "neither position, row nor neighbors matter"
     assert not torch.equal(data[2, 0, 4, 0].frames, clip.frames), "another epoch"
     other_seed = ClipDataset(samples(7), data._cache, config(), seed=6, views=None)
     assert not torch.equal(other_seed[1, 0, 4, 0].frames, clip.frames)
@@ -325,7 +325,7 @@ def test_fifty_thousand_rows_take_a_few_megabytes_and_no_objects() -> None:
     assert blocks < 500
 
 
-# --------------------------------------------------------------------------------------------------------- normalising
+# --------------------------------------------------------------------------------------------------------- normalizing
 @pytest.mark.parametrize("preset", ["kinetics400", "imagenet", "slowfast", "half", "none"])
 def test_normalize_is_torchvision_s(preset: str) -> None:
     mean_std = {
@@ -345,7 +345,7 @@ def test_normalize_is_torchvision_s(preset: str) -> None:
     torch.testing.assert_close(result, expected)
 
 
-def test_grey_becomes_three_equal_channels() -> None:
+def test_gray_becomes_three_equal_channels() -> None:
     frames = torch.randint(0, 256, (2, 1, 4, 5, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    result = normalize(frames, config(normalize="half", channels="grey"))
+    result = normalize(frames, config(normalize="half", channels="gray"))
     torch.testing.assert_close(result, (frames / 255 * 2 - 1).expand(2, 3, 4, 5, 6))

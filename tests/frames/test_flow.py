@@ -45,7 +45,7 @@ def test_one_frame_has_no_flow(tmp_path: Path) -> None:
     assert "one frame only" in report.failed["a.avi"]
 
 
-def test_a_flip_turns_u_and_normalising_centres() -> None:
+def test_a_flip_turns_u_and_normalizing_centers() -> None:
     assert quantized(np.array([-30.0, 0.0, 20.0], np.float32)).tolist() == [0, 128, 255]
     frames = np.zeros((2, 32, 32, 2), np.uint8)
     frames[..., 0], frames[..., 1] = 200, 90

@@ -71,7 +71,7 @@ def test_broken_videos_are_listed_and_not_fatal(name: str, test_data: Path) -> N
 
 @contextmanager
 def late_decoder(path: Path) -> Iterator[DecodedMedia]:
-    """Gives PyAV's first picture twice, as a reader that counts from one does, and is one grey value off."""
+    """Gives PyAV's first picture twice, as a reader that counts from one does, and is one gray value off."""
     with open_video(path) as media:
         images = [frame.image for frame in media.frames]
         frames = (Frame(image + np.uint8(1)) for image in [images[0], *images[:-1]])

@@ -20,7 +20,7 @@ def indices(num_frames: int, num_clips: int = 1, *, train: bool = False, fps: fl
     return clip_indices(FrameRange(num_frames, fps), ClipConfig.model_validate(clip), num_clips, rng).tolist()
 
 
-def test_a_single_dense_clip_is_the_centre_one() -> None:
+def test_a_single_dense_clip_is_the_center_one() -> None:
     assert indices(20, dense={"num_frames": 4, "stride": 2}) == [[6, 8, 10, 12]]
     assert indices(8, dense={"num_frames": 8, "stride": 1}) == [list(range(8))]
 

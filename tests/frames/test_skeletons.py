@@ -49,7 +49,7 @@ def test_shape_and_channel_order() -> None:
     assert not out[..., 1].any(), "a body that is not there is zeros"
 
 
-def test_normalisation_forgets_place_and_scale_and_keeps_confidence() -> None:
+def test_normalization_forgets_place_and_scale_and_keeps_confidence() -> None:
     joints = person()
     moved = joints * np.float32([3, 3, 1]) + np.float32([100, -50, 0])
     out = eval_joints(joints, config())
@@ -124,7 +124,7 @@ def test_a_flip_mirrors_and_exchanges_left_and_right(joints: int) -> None:
     np.testing.assert_allclose(flipped[0, :, middle], -out[0, :, middle], atol=1e-6)
 
 
-def test_an_uncentred_flip_and_rotation_stay_where_the_person_is() -> None:
+def test_an_uncentered_flip_and_rotation_stay_where_the_person_is() -> None:
     body = person(joints=25) + 50
     turned = train_joints(body, config(center=False, flip=1, rotate=180), replace(STILL, angle=0.9), RNG(0))
     assert np.abs(turned - 50).max() < 10
@@ -326,7 +326,7 @@ def test_a_spine_that_is_not_there_is_refused() -> None:
 
 
 @pytest.mark.parametrize("features", ["joint_motion", "bone_motion"])
-def test_motion_is_that_of_neighbouring_frames_however_far_those_of_the_clip_are(features: str) -> None:
+def test_motion_is_that_of_neighboring_frames_however_far_those_of_the_clip_are(features: str) -> None:
     bodies = pair()[1:]
     asked = config(bodies=2, center="spine").model_copy(update={"features": features})
     whole, chosen = eval_joints(bodies, asked), np.array([0, 3, 3, 7])

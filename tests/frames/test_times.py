@@ -22,7 +22,7 @@ TIMES = (0.0, 0.1, 0.2, 0.6, 1.0, 1.1)
 
 
 def write_variable(path: Path, times: tuple[float, ...]) -> Path:
-    """Frames of even grey, 20 brighter one after the other, each at its time."""
+    """Frames of even gray, 20 brighter one after the other, each at its time."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=30)
         stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"

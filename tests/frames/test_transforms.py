@@ -1,4 +1,4 @@
-"""Crops against pixel arithmetic, colours against torchvision, one draw a clip."""
+"""Crops against pixel arithmetic, colors against torchvision, one draw a clip."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_multiscale_areas_and_aspects() -> None:
     sides = []
     for _ in range(300):
         clip = train_clip(ramp(1), config(crop="multiscale", scale=(0.25, 0.5), flip=0), draw(rng))[0].astype(float)
-        grid = (112 - 1) / 112  # first to last pixel centre of the output, as a share of the window
+        grid = (112 - 1) / 112  # first to last pixel center of the output, as a share of the window
         sides.append([np.ptp(clip[..., 0]) / grid, np.ptp(clip[..., 1]) / grid])
     height, width = np.array(sides).T
     area, aspect = height * width / (128 * 171), width / height
@@ -110,7 +110,7 @@ def test_flip() -> None:
     ],
 )
 @pytest.mark.parametrize("strength", [0.1, 0.9])
-def test_colours_are_those_of_torchvision(name: str, adjust: Any, strength: float) -> None:
+def test_colors_are_those_of_torchvision(name: str, adjust: Any, strength: float) -> None:
     frame = np.random.default_rng(0).integers(70, 120, (1, 112, 112, 3), np.uint8)
     drawn = replace(MIDDLE, **{name: strength})
     clip = train_clip(frame, config(resize=112, flip=0, **{name: 0.6}), drawn)
@@ -119,25 +119,25 @@ def test_colours_are_those_of_torchvision(name: str, adjust: Any, strength: floa
     assert np.abs(clip[0].astype(int) - expected).max() <= 2
 
 
-def test_hue_turns_colours_and_leaves_grey() -> None:
+def test_hue_turns_colors_and_leaves_gray() -> None:
     turn = config(size=16, resize=16, flip=0, hue=0.5)
-    red, grey = np.zeros((1, 16, 16, 3), np.uint8), np.full((1, 16, 16, 3), 99, np.uint8)
+    red, gray = np.zeros((1, 16, 16, 3), np.uint8), np.full((1, 16, 16, 3), 99, np.uint8)
     red[..., 0] = 120
     half = train_clip(red, turn, replace(MIDDLE, hue=1.0))[0, 0, 0]
     assert half[0] < 10, "half a turn makes red its complement"
     assert half[1:].min() > 60
-    assert (train_clip(grey, turn, replace(MIDDLE, hue=0.9)) == 99).all()
+    assert (train_clip(gray, turn, replace(MIDDLE, hue=0.9)) == 99).all()
     np.testing.assert_array_equal(train_clip(red, turn, MIDDLE), red)
 
 
-def test_the_identity_draw_of_a_colour_changes_nothing() -> None:
+def test_the_identity_draw_of_a_color_changes_nothing() -> None:
     clip = train_clip(ramp(), config(flip=0, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1), MIDDLE)
     np.testing.assert_array_equal(clip, ramp()[:, 8:120, 30:142])
 
 
-def test_grey_is_one_channel_of_opencv_s_grey() -> None:
+def test_gray_is_one_channel_of_opencv_s_gray() -> None:
     frame = np.random.default_rng(0).integers(0, 256, (1, 112, 112, 3), np.uint8)
-    clip = eval_clip(frame, config(resize=112, channels="grey"), crop=0, crops=1)
+    clip = eval_clip(frame, config(resize=112, channels="gray"), crop=0, crops=1)
     assert clip.shape == (1, 112, 112, 1)
     assert np.abs(clip[0, ..., 0].astype(int) - cv2.cvtColor(frame[0], cv2.COLOR_RGB2GRAY)).max() <= 1
 
@@ -170,14 +170,14 @@ def test_extra_numbers_cost_the_stream_none() -> None:
     assert drawn == draw(np.random.default_rng(5))
 
 
-def test_a_grey_clip_is_grey_in_every_frame() -> None:
+def test_a_gray_clip_is_gray_in_every_frame() -> None:
     frames = np.random.default_rng(0).integers(0, 255, (4, 20, 20, 3)).astype(np.uint8)
-    grey = train_clip(frames, config(16, grey=0.5), replace(MIDDLE, grey=0.4))
-    assert np.ptp(grey.astype(int), axis=3).max() <= 1
-    assert np.ptp(train_clip(frames, config(16, grey=0.5), replace(MIDDLE, grey=0.6)).astype(int), axis=3).max() > 100
+    gray = train_clip(frames, config(16, gray=0.5), replace(MIDDLE, gray=0.4))
+    assert np.ptp(gray.astype(int), axis=3).max() <= 1
+    assert np.ptp(train_clip(frames, config(16, gray=0.5), replace(MIDDLE, gray=0.6)).astype(int), axis=3).max() > 100
 
 
-@pytest.mark.parametrize(("channels", "area"), [("rgb", (0.02, 0.33)), ("grey", (0.02, 0.33)), ("rgb", (0.1, 0.2))])
+@pytest.mark.parametrize(("channels", "area"), [("rgb", (0.02, 0.33)), ("gray", (0.02, 0.33)), ("rgb", (0.1, 0.2))])
 def test_a_box_is_erased_from_all_frames_alike(channels: str, area: tuple[float, float]) -> None:
     frames = np.random.default_rng(0).integers(0, 255, (4, 40, 40, 3)).astype(np.uint8)
     plain = train_clip(frames, config(32, 32, channels), MIDDLE)

@@ -260,7 +260,7 @@ def told_of(recipe: Recipe) -> list[str]:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_recipes_normalise_as_their_weights_do(path: Path) -> None:
+def test_recipes_normalize_as_their_weights_do(path: Path) -> None:
     recipe = load_any(path)
     assert isinstance(recipe, Fusion) or told_of(recipe) == []
 
@@ -279,7 +279,7 @@ def test_recipes_normalise_as_their_weights_do(path: Path) -> None:
         ),
     ],
 )
-def test_another_normalisation_is_told(recipe: str, model: dict[str, object], words: str) -> None:
+def test_another_normalization_is_told(recipe: str, model: dict[str, object], words: str) -> None:
     document = load_recipe(Path(__file__).parents[2] / f"recipes/{recipe}.yaml").model_dump(mode="json")
     document["model"] |= model
     document["input"]["normalize"] = "none"
@@ -367,7 +367,7 @@ def test_a_finished_run_hands_on_its_weights(tmp_path: Path) -> None:
         check_weights(ModelConfig(name="small_cnn", init_from=str(tmp_path / "none")))
 
 
-def test_image_weights_enter_a_flow_stream_as_their_mean_over_colours(hub: Path) -> None:
+def test_image_weights_enter_a_flow_stream_as_their_mean_over_colors(hub: Path) -> None:
     state = resnet18(weights=None).state_dict()
     torch.save(state, hub / "resnet18-f37072fd.pth")
     model = build_model(ModelConfig(name="flow_stack", args={"frames": 3}), 4)

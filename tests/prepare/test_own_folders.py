@@ -39,14 +39,14 @@ def _read(data: OwnData) -> set[tuple[str, str, str]]:
         ("My/a/1.avi My/b/x/2.avi", "a/1.avi:a: b/x/2.avi:b:"),
         ("My/videos/train/a/1.avi My/videos/test/b/2.avi", "train/a/1.avi:a:train test/b/2.avi:b:test"),
         ("a/train/1.avi a/Test/2.avi b/train/3.avi", "a/train/1.avi:a:train a/Test/2.avi:a:test b/train/3.avi:b:train"),
-        ("train/a/1.avi test/b/2.avi unlabelled/3.avi unlabelled/4.avi", "train/a/1.avi:a:train test/b/2.avi:b:test"),
+        ("train/a/1.avi test/b/2.avi unlabeled/3.avi unlabeled/4.avi", "train/a/1.avi:a:train test/b/2.avi:b:test"),
     ],
 )  # fmt: skip
 def test_layouts(names: str, expected: str, tmp_path: Path) -> None:
     data = read_own(_fill(tmp_path / "d", *names.split()))
     assert _read(data) == {tuple(each.split(":")) for each in expected.split()}
     assert data.notes[0].startswith("layout: ")
-    assert ("2 media in unlabelled lie otherwise, left out" in data.notes) == ("unlabelled" in names)
+    assert ("2 media in unlabeled lie otherwise, left out" in data.notes) == ("unlabeled" in names)
 
 
 @pytest.mark.parametrize(

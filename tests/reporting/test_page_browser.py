@@ -35,7 +35,7 @@ CONTRAST = """names => {
     return (high + 0.05) / (low + 0.05);
   });
 }"""
-"""Contrast ratio of pairs of the page's colours, as WCAG 2 defines it."""
+"""Contrast ratio of pairs of the page's colors, as WCAG 2 defines it."""
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ def test_above_is_a_flag_beside_reproduced(make_run: MakeRun, make_published: Ma
         ),
     )
     assert found.state == "REPRODUCED"
-    assert found.judgement is not None and found.judgement.above
+    assert found.judgment is not None and found.judgment.above
     assert any("look for a leak" in note for note in found.notes)
 
 
@@ -91,7 +91,7 @@ def test_what_is_not_comparable_is_told_in_words(make_run: MakeRun, make_publish
             own,
         ),
     )
-    assert (found.state, found.judgement) == ("NOT COMPARABLE", None)
+    assert (found.state, found.judgment) == ("NOT COMPARABLE", None)
     assert found.reasons == ("split 1 against mean of 3 splits", "video level against clip level")
     assert "mean of 3 splits" in sentence(found)
     part = entry(make_run, 80.0, partial="16 of 3783 test samples")

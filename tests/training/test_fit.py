@@ -253,7 +253,7 @@ def test_micro_batches_add_up_to_the_batch(tmp_path: Path, micro: int) -> None:
 
 
 def test_steps_match_a_plain_torch_loop(tmp_path: Path) -> None:
-    """An independent reference for loss, accumulation, optimiser, schedule and sample order."""
+    """An independent reference for loss, accumulation, optimizer, schedule and sample order."""
     from harbench.frames.clips import training_keys
 
     weights, _ = train(tmp_path, config(label_smoothing=0.1, clip_grad=1.0), model=Plain())

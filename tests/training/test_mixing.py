@@ -10,7 +10,7 @@ from harbench.training.batches import cut, micro_parts, shares
 from harbench.training.mixing import Mix, blend, draw_mix, partners
 
 
-def test_partners_are_neighbours() -> None:
+def test_partners_are_neighbors() -> None:
     assert partners(4).tolist() == [1, 0, 3, 2]
     assert partners(5).tolist() == [1, 0, 3, 2, 4]
     assert partners(1).tolist() == [0]

@@ -45,7 +45,7 @@ class Noise:
         return np.random.default_rng(int(media)).integers(0, 255, (4, 8, 8, 3), dtype=np.uint8)[indices]
 
 
-class Centred(nn.Module):
+class Centered(nn.Module):
     """Minus the mean over all samples of all ranks."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -66,7 +66,7 @@ def config(**changes: object) -> TrainConfig:
 
 def training(samples: int, folder: Path, norm: nn.Module | None = None, **changes: object) -> Training:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 8 * 8, 8), norm or Centred(), nn.Tanh(), nn.Linear(8, 3))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 8 * 8, 8), norm or Centered(), nn.Tanh(), nn.Linear(8, 3))
     rows = [Sample(f"s/{i}", i % 3, "", "train", str(i)) for i in range(samples)]
     clip = InputConfig.model_validate({"clip": {"dense": {"num_frames": 4, "stride": 1}}, "size": 8, "resize": 8})
     data = TrainData(ClipDataset(rows, Noise(), clip, seed=0, views=None), None, scale)
