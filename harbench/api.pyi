@@ -19,7 +19,7 @@ from .datasets.catalog import splits as splits
 from .diagnose.bench import bench as bench
 from .diagnose.doctor import DoctorReport as DoctorReport
 from .diagnose.doctor import doctor as doctor
-from .evaluation.processes import follows as follows
+from .evaluation.processes import is_rank_zero as is_rank_zero
 from .evaluation.processes import launch as launch
 from .evaluation.processes import launched as launched
 from .prepare.convert import Conversion as Conversion

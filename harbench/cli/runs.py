@@ -124,7 +124,7 @@ def run(
         else:
             once: dict[str, Any] = {"seed": seed, "dry_run": dry_run, "prepare": prepare}
             done = api.run(recipe, allow_seen=allow_seen, seeds=seeds, tag=tag, **once, **shared)
-    if api.follows():
+    if not api.is_rank_zero():
         return
     if grid:
         print_json(best) if as_json else _show_grid(best)

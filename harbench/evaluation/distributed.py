@@ -23,7 +23,7 @@ def size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def add_up(tensors: Iterable[torch.Tensor]) -> None:
+def all_reduce(tensors: Iterable[torch.Tensor]) -> None:
     """Replace each tensor by its sum over the ranks, in one exchange a type."""
     for same in _by_type(tensors):
         flat = torch.cat([tensor.reshape(-1) for tensor in same])
@@ -31,7 +31,7 @@ def add_up(tensors: Iterable[torch.Tensor]) -> None:
         _spread(flat, same)
 
 
-def take_over(tensors: Iterable[torch.Tensor]) -> None:
+def broadcast(tensors: Iterable[torch.Tensor]) -> None:
     """Replace each tensor by rank 0's."""
     for same in _by_type(tensors):
         flat = torch.cat([tensor.reshape(-1) for tensor in same])
@@ -39,7 +39,7 @@ def take_over(tensors: Iterable[torch.Tensor]) -> None:
         _spread(flat, same)
 
 
-def total(values: npt.NDArray[np.float64], device: torch.device) -> npt.NDArray[np.float64]:
+def all_reduce_array(values: npt.NDArray[np.float64], device: torch.device) -> npt.NDArray[np.float64]:
     """The sum of an array over the ranks; itself where there is one rank."""
     if size() == 1:
         return values
@@ -49,7 +49,7 @@ def total(values: npt.NDArray[np.float64], device: torch.device) -> npt.NDArray[
     return summed
 
 
-def union(words: dict[int, str]) -> dict[int, str]:
+def gather_dict(words: dict[int, str]) -> dict[int, str]:
     """The entries of all ranks."""
     if size() == 1:
         return words
@@ -58,7 +58,7 @@ def union(words: dict[int, str]) -> dict[int, str]:
     return {key: value for each in found for key, value in each.items()}
 
 
-def agreed(value: T) -> T:
+def broadcast_object(value: T) -> T:
     """Rank 0's value. No rank returns before rank 0 has come here."""
     if size() == 1:
         return value
@@ -67,7 +67,7 @@ def agreed(value: T) -> T:
     return shared[0]
 
 
-def largest(number: int) -> int:
+def all_reduce_max(number: int) -> int:
     """The greatest number of any rank."""
     found: list[Any] = [number] * size()
     if size() > 1:

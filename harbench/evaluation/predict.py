@@ -72,7 +72,7 @@ def predict(
     finally:
         for module, mode in modes.items():
             module.training = mode
-    failed = distributed.union(failed)
+    failed = distributed.gather_dict(failed)
     scores = _gathered(scores, data, torch.device(device))
     if scores is None:
         reason = next(iter(failed.values()))
@@ -89,7 +89,7 @@ def autocast(device: torch.device, amp: str) -> torch.autocast:
 
 @dataclass(frozen=True, slots=True)
 class _Scores:
-    """Sums over the views seen so far, in double precision, so that their order tells nowhere."""
+    """Sums over the views seen so far, in double precision, so that their order changes no result."""
 
     logits: npt.NDArray[np.float64]
     """[N, K]"""
@@ -109,7 +109,7 @@ def _gathered(scores: _Scores | None, data: ClipDataset, device: torch.device) -
     """The scores of all ranks together; None when no rank has any."""
     if distributed.size() == 1:
         return scores
-    classes = int(distributed.largest(0 if scores is None else scores.logits.shape[1]))
+    classes = int(distributed.all_reduce_max(0 if scores is None else scores.logits.shape[1]))
     if not classes:
         return None
     mine = scores or _no_scores(len(data), data.views, classes)
@@ -117,9 +117,13 @@ def _gathered(scores: _Scores | None, data: ClipDataset, device: torch.device) -
     if mine.views is not None:
         scored = ~np.isnan(mine.views)
         parts = np.stack([np.where(scored, mine.views, 0), scored]).astype(np.float64)
-        summed, seen = distributed.total(parts, device)
+        summed, seen = distributed.all_reduce_array(parts, device)
         views = np.where(seen > 0, summed, np.nan).astype(np.float16)
-    return _Scores(distributed.total(mine.logits, device), distributed.total(mine.probabilities, device), views)
+    return _Scores(
+        distributed.all_reduce_array(mine.logits, device),
+        distributed.all_reduce_array(mine.probabilities, device),
+        views,
+    )
 
 
 def _add(

@@ -26,9 +26,9 @@ def launched() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ and "MASTER_ADDR" in os.environ
 
 
-def follows() -> bool:
-    """Whether this is one of several processes, and not the one that writes and speaks."""
-    return launched() and int(os.environ["RANK"]) > 0
+def is_rank_zero() -> bool:
+    """Whether this process writes and speaks: there is one only, or it is the first of several."""
+    return not launched() or int(os.environ["RANK"]) == 0
 
 
 def launch(devices: int, arguments: Sequence[str]) -> int:
@@ -87,7 +87,7 @@ def alone() -> Iterator[None]:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[None]:
+def process_group(device: str) -> Iterator[None]:
     """Within the block the processes that `torchrun` started work together, and no other thread of this one trains.
 
     Gloo on CPUs, NCCL on GPUs. Log lines come from rank 0 only, and Ctrl-C and SIGTERM are rank 0's: the others end with

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harbench.errors import RunError
-from harbench.evaluation.processes import choose_device, follows, joined
+from harbench.evaluation.processes import choose_device, is_rank_zero, process_group
 from harbench.records import RunRecord, RunReport, Track, silent
 from harbench.runs.catalog import read_any
 from harbench.runs.fitting import RunOptions, opened, train
-from harbench.runs.folder import held, run_folder
+from harbench.runs.folder import locked_run, run_folder
 from harbench.runs.inputs import Inputs
 from harbench.runs.jointly import join_splits
 from harbench.runs.record import Evaluated, make_record, model_metadata
@@ -100,8 +100,8 @@ def run(
     wanted = Wanted(recipes, split, range(seeds) if seed is None else (seed,), overrides, tag)
     if prepare and not dry_run:
         prepare_inputs(recipes, home=home, split=split, overrides=overrides, ok_missing=ok_missing, track=track)
-    with joined(device):
-        options = RunOptions(home, runs, device, force, ok_missing, allow_seen, silent if follows() else track)
+    with process_group(device):
+        options = RunOptions(home, runs, device, force, ok_missing, allow_seen, track if is_rank_zero() else silent)
         planned = wanted.planned(home, runs)
         if dry_run:
             return [plan(each.recipe, each.folder, each.seed, options) for each in planned]
@@ -111,7 +111,7 @@ def run(
                 done.append(damage)
                 continue
             done.append(_one_run(each, options))
-            if not follows():
+            if is_rank_zero():
                 join_splits(each.folder, home=home)
         return done
 
@@ -151,7 +151,7 @@ def _one_run(planned: Planned, options: RunOptions) -> RunReport:
     from harbench.runs.store import load_run
 
     recipe, folder, seed, runs = planned.recipe, planned.folder, planned.seed, options.runs
-    with held(recipe, folder, options.force) as finished:
+    with locked_run(recipe, folder, options.force) as finished:
         if finished:
             log.info("%s is finished; --force repeats it", folder)
             record = load_run(folder)
@@ -176,7 +176,7 @@ def _train_and_evaluate(
 
     recipe = inputs.recipe
     model, stats = train(inputs, folder, seed, device, options.track)
-    if not follows():
+    if is_rank_zero():
         save_model(folder / "model.safetensors", model, model_metadata(inputs))
     started = time.monotonic()
     predictions = predict(
@@ -191,7 +191,7 @@ def _train_and_evaluate(
     seconds = {"train": sum(each.seconds for each in stats), "evaluate": time.monotonic() - started}
     evaluated = Evaluated(predictions, metrics, seconds, exact=not (folder / INEXACT).exists())
     record = make_record(inputs, model, evaluated, folder.relative_to(options.runs).as_posix(), seed)
-    if not follows():
+    if is_rank_zero():
         save_run(folder, record, predictions, inputs.table.classes, metrics)
     return summary(record, str(folder), "finished")
 

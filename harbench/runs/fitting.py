@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harbench.errors import HarbenchWarning, RunError
-from harbench.evaluation.processes import environment, follows
+from harbench.evaluation.processes import environment, is_rank_zero
 from harbench.files import write_text
 from harbench.records import EpochStats, Track, silent
 from harbench.runs.folder import keep_model_file, log_file
@@ -57,7 +57,7 @@ def opened(recipe: Recipe, folder: Path, seed: int, device: torch.device, option
     if in_the_way:
         raise RunError("\n\n".join(in_the_way))
     inputs = with_seen(open_inputs(recipe, seed, **read), allow_seen=options.allow_seen)
-    if follows():
+    if not is_rank_zero():
         yield inputs
         return
     write_text(folder / "recipe.yaml", dump_recipe(written))
@@ -99,7 +99,7 @@ def train(
         torch.manual_seed(seed)
         return build_model(recipe.model, len(classes), classes=classes)
 
-    if not follows():
+    if is_rank_zero():
         warn_of_settings(recipe)
     view_gflops(fresh(), recipe, inputs.spec, len(classes))  # before hours of decoding: does the input fit the model?
     data = TrainData(inputs.train, inputs.val, partial(normalize, config=recipe.input), track)

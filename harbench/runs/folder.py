@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harbench.errors import RecipeError, RunError
-from harbench.evaluation.processes import follows
+from harbench.evaluation.processes import is_rank_zero
 from harbench.files import locked, write_text
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def checked_tag(tag: str) -> str:
 
 
 @contextmanager
-def held(recipe: Recipe | Fusion, folder: Path, force: bool) -> Iterator[bool]:
+def locked_run(recipe: Recipe | Fusion, folder: Path, force: bool) -> Iterator[bool]:
     """Hold the lock of `folder`, which is this recipe's or new; `force` empties it first. Yields whether it is finished.
 
     Of several ranks the first holds it, and tells the others.
@@ -48,14 +48,14 @@ def held(recipe: Recipe | Fusion, folder: Path, force: bool) -> Iterator[bool]:
     """
     from harbench.evaluation import distributed
 
-    if follows():
-        yield distributed.agreed(False)
+    if not is_rank_zero():
+        yield distributed.broadcast_object(False)
         return
     with locked(folder / ".lock", RunError(f"{folder} is in use by another harbench run; wait for it or stop it")):
         for part in folder.glob(".*.part"):  # what a killed run was writing
             part.unlink()
         _same_recipe(recipe, folder, force)
-        yield distributed.agreed((folder / "run.json").exists())
+        yield distributed.broadcast_object((folder / "run.json").exists())
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from harbench import __version__
 from harbench.errors import RunError, did_you_mean
-from harbench.evaluation.processes import environment, follows
+from harbench.evaluation.processes import environment, is_rank_zero
 from harbench.files import write_text
 from harbench.records import ClassLabel, Comparability, Metrics, Predictions, ProtocolFacts, RunRecord, RunReport
 from harbench.runs.folder import log_file
@@ -71,7 +71,7 @@ def fuse_runs(fusion: Fusion, folder: Path, seed: int, *, home: Path, runs: Path
         samples={**record.samples, "train": len(seen.ids)},
         partial=_joined([record.partial, seen.unknown], "; "),
     )
-    if not follows():
+    if is_rank_zero():
         write_text(folder / "recipe.yaml", dump_recipe(fusion))
         write_text(folder / "environment.json", json.dumps(environment(torch.device("cpu")), indent=2))
         write_train_ids(folder, seen)

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harbench.errors import RecipeError, RunError
-from harbench.evaluation.processes import choose_device, follows, joined
+from harbench.evaluation.processes import choose_device, is_rank_zero, process_group
 from harbench.files import csv_cell, replacing
 from harbench.records import EpochStats, Track, silent
 from harbench.runs.catalog import read_recipe
 from harbench.runs.execute import Wanted
 from harbench.runs.fitting import RunOptions, opened, train
-from harbench.runs.folder import checked_tag, held
+from harbench.runs.folder import checked_tag, locked_run
 
 if TYPE_CHECKING:
     from harbench.recipe import Recipe
@@ -74,9 +74,9 @@ def grid(
         RecipeError: a recipe with all its problems, or one without `data.validation`, or a damaged axis.
         RunError: more than one split, or a folder in use.
     """
-    with joined(device):
+    with process_group(device):
         options = RunOptions(
-            home, runs, device, force, ok_missing, allow_seen=True, track=silent if follows() else track
+            home, runs, device, force, ok_missing, allow_seen=True, track=track if is_rank_zero() else silent
         )
         return _grid(axes, Wanted([recipe], split, overrides=overrides, tag=tag), options)
 
@@ -98,13 +98,13 @@ def _grid(axes: Sequence[str], wanted: Wanted, options: RunOptions) -> GridResul
         folder = top / each.data.split / hashlib.sha256(words.encode()).hexdigest()[:8]
         log.info("grid: %s", ", ".join(_sets(settings)))
         where = choose_device(options.device)
-        with held(each, folder, options.force), opened(each, folder, 0, where, options) as inputs:
+        with locked_run(each, folder, options.force), opened(each, folder, 0, where, options) as inputs:
             _, stats = train(inputs, folder, 0, where, options.track)
         trials.append(_trial(settings, stats, each.train.selection, folder))
     ranked = tuple(sorted(trials, key=lambda trial: (-trial.val_top1, trial.val_loss or 0.0)))
     searched = hashlib.sha256("\n".join(sorted(trial.folder for trial in trials)).encode()).hexdigest()[:8]
     table = top / chosen[0].data.split / f"grid-{searched}.csv"  # of these combinations: another grid has its own
-    if not follows():
+    if is_rank_zero():
         _write(table, ranked)
     command = _command(wanted, ranked[0].settings, options)
     return GridResult(ranked, str(table), command)

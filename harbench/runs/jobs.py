@@ -86,7 +86,7 @@ def places(workers: int, devices: int, device: str) -> list[Place]:
     return [{**place, "CUDA_VISIBLE_DEVICES": ",".join(share)} for share in shares]
 
 
-def work_off(jobs: Sequence[Job], places: Sequence[Place]) -> Generator[Outcome, None, None]:
+def run_jobs(jobs: Sequence[Job], places: Sequence[Place]) -> Generator[Outcome, None, None]:
     """Run every job once, one at a time in each place, and yield them as they end.
 
     Closed early, or interrupted, it stops what runs: each finishes its step and saves.
@@ -138,7 +138,7 @@ def stop(processes: Collection[subprocess.Popen[bytes]]) -> None:
 
 
 @contextmanager
-def ended_by_signals() -> Iterator[None]:
+def signals_interrupt() -> Iterator[None]:
     """Within the block `kill` and a closed terminal are Ctrl-C, so that no process of the queue is left behind.
 
     Ctrl-C itself arrives even where a shell had it ignored, in a background job; `nohup` is respected.

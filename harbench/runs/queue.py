@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harbench.errors import RunError
 from harbench.records import RunReport, Track, silent
 from harbench.runs.execute import Planned, Wanted, damaged, summary, without_number
-from harbench.runs.folder import held
+from harbench.runs.folder import locked_run
 from harbench.runs.fuse import check_current
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def queue(
         reports |= {each.folder: without_number(each, "not submitted: first its runs, then this") for each in fusions}
     else:
         for stage in (trainings, fusions):  # what fuses runs comes after them
-            reports |= _worked_off(stage, list(map(job, stage)), workers, devices, device, track)
+            reports |= _run_here(stage, list(map(job, stage)), workers, devices, device, track)
     return [reports[each.folder] for each in planned]
 
 
@@ -91,23 +91,23 @@ def _finished(each: Planned, runs: Path) -> RunReport:
 
     if damage := damaged(each):
         return damage
-    with held(each.recipe, each.folder, force=False):
+    with locked_run(each.recipe, each.folder, force=False):
         record = load_run(each.folder)
         check_current(record, runs)
         return summary(record, str(each.folder), "already finished")
 
 
-def _worked_off(
+def _run_here(
     planned: Sequence[Planned], jobs: Sequence[Job], workers: int, devices: int, device: str, track: Track
 ) -> dict[Path, RunReport]:
-    from harbench.runs.jobs import ended_by_signals, places, work_off
+    from harbench.runs.jobs import places, run_jobs, signals_interrupt
     from harbench.runs.store import load_run
 
     if not jobs:
         return {}
     reports: dict[Path, RunReport] = {}
     by_name = {job.name: each for each, job in zip(planned, jobs, strict=True)}
-    with ended_by_signals(), closing(work_off(jobs, places(workers, devices, device))) as outcomes:
+    with signals_interrupt(), closing(run_jobs(jobs, places(workers, devices, device))) as outcomes:
         for outcome in track(outcomes, "runs", len(jobs)):
             each, trouble = by_name[outcome.job.name], outcome.trouble
             if trouble:

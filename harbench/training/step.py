@@ -95,8 +95,8 @@ def _all_reduce(training: Training, sums: list[float]) -> list[float]:
         if parameter.grad is None:  # a rank without samples, or a part of the model that this batch did not use
             parameter.grad = torch.zeros_like(parameter)
     totals = torch.tensor(sums, dtype=torch.float64, device=training.device)
-    distributed.add_up([*(parameter.grad for parameter in trained if parameter.grad is not None), totals])
-    distributed.take_over([buffer for buffer in training.model.buffers() if buffer.is_floating_point()])
+    distributed.all_reduce([*(parameter.grad for parameter in trained if parameter.grad is not None), totals])
+    distributed.broadcast([buffer for buffer in training.model.buffers() if buffer.is_floating_point()])
     summed: list[float] = totals.tolist()
     return summed
 

@@ -94,5 +94,5 @@ def test_two_ranks_are_one(tmp_path: Path, changes: dict[str, object]) -> None:
 
 
 def test_alone_there_is_one_rank() -> None:
-    assert (distributed.rank(), distributed.size(), distributed.largest(4)) == (0, 1, 4)
-    assert distributed.union({1: "a"}) == {1: "a"}
+    assert (distributed.rank(), distributed.size(), distributed.all_reduce_max(4)) == (0, 1, 4)
+    assert distributed.gather_dict({1: "a"}) == {1: "a"}

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from harbench.errors import RunError
-from harbench.runs.jobs import Job, Submitted, ended_by_signals, places, submit, work_off
+from harbench.runs.jobs import Job, Submitted, places, run_jobs, signals_interrupt, submit
 
 HERE = {"PLACE": "one"}
 WAITS = """
@@ -53,7 +53,7 @@ def test_every_job_runs_once_and_one_at_a_time_in_a_place(job: Callable[[str, st
         "import os, time; print(os.environ['PLACE'], time.monotonic()); time.sleep(0.2); print('x', time.monotonic())"
     )
     jobs = [job(str(number), code) for number in range(4)]
-    outcomes = list(work_off(jobs, [HERE, {"PLACE": "two"}]))
+    outcomes = list(run_jobs(jobs, [HERE, {"PLACE": "two"}]))
     assert sorted(outcome.job.name for outcome in outcomes) == ["0", "1", "2", "3"]
     assert all(outcome.trouble == "" for outcome in outcomes)
     spans: dict[str, list[tuple[float, float]]] = {"one": [], "two": []}
@@ -73,7 +73,7 @@ def test_a_failure_is_told_and_stops_no_other(job: Callable[[str, str], Job]) ->
         job("incomplete", "import sys; sys.exit(3)"),
         job("fine", ""),
     ]
-    trouble = {outcome.job.name: outcome.trouble for outcome in work_off(jobs, [HERE])}
+    trouble = {outcome.job.name: outcome.trouble for outcome in run_jobs(jobs, [HERE])}
     assert trouble["mended"] == f"the disk is gone.\nBuy one.\n(exit code 1; all of it: {jobs[0].log})"
     assert trouble["broken"].startswith("ValueError: what\n(exit code 1;")
     assert trouble["killed"].startswith("(killed by SIGKILL")
@@ -90,7 +90,7 @@ def test_an_interrupt_lets_all_save_and_starts_no_other(job: Callable[[str, str]
         os.kill(os.getpid(), number)
 
     threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt), ended_by_signals(), closing(work_off(jobs, [HERE, HERE])) as outcomes:
+    with pytest.raises(KeyboardInterrupt), signals_interrupt(), closing(run_jobs(jobs, [HERE, HERE])) as outcomes:
         list(outcomes)
     assert [said(each) for each in jobs] == ["waits\nsaved\n", "waits\nsaved\n", ""]
     assert signal.getsignal(signal.SIGTERM) is before
