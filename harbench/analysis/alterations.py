@@ -21,7 +21,7 @@ Box = tuple[float, float, float, float]
 People = Callable[[str], Box | None]
 """The box around the person in all frames of a media; None where nobody is known to be."""
 
-_GREY = 127
+_GRAY = 127
 """What is painted over: the middle of the range, which tells nothing of what was there."""
 _MARGIN = 0.15
 """Of the longer side, added around joints on each side: they end at nose, wrists and ankles."""
@@ -70,9 +70,9 @@ class Blanked:
         rows = slice(int(top * height), int(np.ceil(bottom * height)))
         columns = slice(int(left * width), int(np.ceil(right * width)))
         if self.person:
-            frames[:, rows, columns] = _GREY
+            frames[:, rows, columns] = _GRAY
             return frames
-        kept = np.full_like(frames, _GREY)
+        kept = np.full_like(frames, _GRAY)
         kept[:, rows, columns] = frames[:, rows, columns]
         return kept
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-NEIGHBOURS = (1, 5, 20)
+NEIGHBORS = (1, 5, 20)
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """L2 penalties that the linear probe chooses from."""
 PART = 256
@@ -121,7 +121,7 @@ def _neighbors(
     from harbench.evaluation.features import nearest_neighbors
 
     parts = [
-        nearest_neighbors(train, targets, test[start : start + PART], NEIGHBOURS, number)
+        nearest_neighbors(train, targets, test[start : start + PART], NEIGHBORS, number)
         for start in range(0, len(test), PART)
     ]
     return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]} if parts else {}

@@ -24,7 +24,7 @@ CITATION_120 = (
     "NTU RGB+D 120: A Large-Scale Benchmark for 3D Human Activity Understanding. TPAMI 2020. arXiv:1905.04757"
 )
 HOMEPAGE = "https://rose1.ntu.edu.sg/dataset/actionRecognition/"
-LICENCE = "release agreement of the ROSE Lab, academic use; media may not be passed on"
+LICENSE = "release agreement of the ROSE Lab, academic use; media may not be passed on"
 SKELETONS_60 = Archive(name="nturgbd_skeletons_s001_to_s017.zip", checksum="md5:67d9e24f858e5736a9826a2065e229fe")
 SKELETONS_120 = Archive(name="nturgbd_skeletons_s018_to_s032.zip", checksum="md5:e8ae4bdd92c2be95dbd364ad54e82f89")
 REGISTRATION = (
@@ -59,7 +59,7 @@ def spec(
         shares_groups=tuple(split for split in counts if split != "xsub"),
         counts=counts,
         homepage=HOMEPAGE,
-        license=LICENCE,
+        license=LICENSE,
         citation=CITATION_60 if table == "ntu60" else CITATION_120,
         size="5.8 GB" if table == "ntu60" else "10.3 GB",
         registration=REGISTRATION.format(name=name, archives=" and ".join(archive.name for archive in archives)),

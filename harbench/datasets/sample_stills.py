@@ -1,4 +1,4 @@
-"""`sample_stills`: rendered persons holding a prop whose colour decides the class.
+"""`sample_stills`: rendered persons holding a prop whose color decides the class.
 
 Each class has a twin that only differs by exchanging red and blue, so a model that is fed BGR for RGB, or a reader that
 forgot to swap, scores near zero instead of a little lower.
@@ -19,7 +19,7 @@ PROPS: dict[str, tuple[int, int, int]] = {
     "orange_umbrella": (236, 128, 24),
     "azure_umbrella": (24, 128, 236),
 }
-"""Class -> RGB of its prop; neighbours are each other's red-blue exchange."""
+"""Class -> RGB of its prop; neighbors are each other's red-blue exchange."""
 
 SPEC = DatasetSpec(
     name="sample_stills",

@@ -36,7 +36,7 @@ class Body:
     state: tuple[float, ...]
     """The nine numbers after the id, from clippedEdges to trackingState."""
     joints: npt.NDArray[np.float64]
-    """[25, 12]: x y z in metres before the camera, depth x y and color x y in pixels, quaternion, tracking state."""
+    """[25, 12]: x y z in meters before the camera, depth x y and color x y in pixels, quaternion, tracking state."""
 
 
 Frames = tuple[tuple[Body, ...], ...]

@@ -33,7 +33,7 @@ _NOISY = 0.69754
 def read_pose(path: Path, bodies: Bodies = "motion") -> Pose:
     """The joints of a media as float32 [T, M, V, C]: frames, bodies, joints, channels.
 
-    A `.npy` holds [T, M, V, C], or [T, V, C] for one body. Of an NTU `.skeleton`, C is x, y, z in metres, and `bodies` says
+    A `.npy` holds [T, M, V, C], or [T, V, C] for one body. Of an NTU `.skeleton`, C is x, y, z in meters, and `bodies` says
     which of its bodies are taken; of a `joint_positions.mat` of JHMDB, C is x, y in pixels. Raises MediaError for anything
     else, and where there are no bodies to choose from.
     """

@@ -36,7 +36,7 @@ class Positions:
     body_ids: tuple[int, ...]
     """N of them; 64-bit."""
     xyz: Floats
-    """[N, 25, 3] metres before the camera."""
+    """[N, 25, 3] meters before the camera."""
 
 
 def read_positions(path: Path) -> Positions:

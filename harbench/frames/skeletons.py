@@ -25,7 +25,7 @@ FramePairs = npt.NDArray[np.int64]
 """`[2, T]`: the frames of a clip, and for each the one after it in the sample, by their places in the tracks."""
 
 _FLAT = 1e-6
-"""Square metres: a spine and shoulders that span less than this say not how a body stands."""
+"""Square meters: a spine and shoulders that span less than this say not how a body stands."""
 
 
 class Trunk(NamedTuple):
@@ -232,7 +232,7 @@ def _align(points: Points, present: Present, trunk: Trunk) -> Points:
     """Points seen from a body: its middle spine is the origin, its spine on z, its shoulders in the x-z plane, right +x.
 
     As PreNormalize3D of pyskl, after 2s-AGCN: the body is the one seen in the most frames, and it is seen in the first of
-    them; lengths stay metres. There the shoulders end on x itself, which tilts the spine by as much as they are no right
+    them; lengths stay meters. There the shoulders end on x itself, which tilts the spine by as much as they are no right
     angle to it and by an amount that depends on where the camera stood; here the spine stays, and nothing does.
     Without a frame that shows a trunk the points stay where they are.
     """
@@ -265,7 +265,7 @@ def _frame_of(points: Points, present: Present, center: bool | Literal["spine"])
     """Center and size of a clip, from all its present joints; where a body has given its own, the origin and 1.
 
     The center is their mean over frames, bodies and joints. The size is the root mean square distance of a joint from
-    the mean joint of its own body in its own frame, so that neither travelling nor a second person makes a body larger.
+    the mean joint of its own body in its own frame, so that neither traveling nor a second person makes a body larger.
     One center and one size per clip keep both: where a body goes, and where two bodies stand.
     """
     if center == "spine" or not present.any():

@@ -42,7 +42,7 @@ PARTS: tuple[tuple[int, int, float, str], ...] = (
     (m.HEAD, m.HEAD, 0.064, "hair"),
     (m.NOSE, m.HEAD, 0.034, "skin"),
 )
-"""Capsules of a body: from joint, to joint, radius as a fraction of the height, colour."""
+"""Capsules of a body: from joint, to joint, radius as a fraction of the height, color."""
 LIMBS = len(PARTS) - 2
 """All but the head."""
 
@@ -114,7 +114,7 @@ def plate(key: str, light: float) -> Image:
 
 @lru_cache(maxsize=8)
 def _unlit(key: str) -> Array:
-    """`[h, w, 3]`, RGB; `biased/<class>` has the colours of that class."""
+    """`[h, w, 3]`, RGB; `biased/<class>` has the colors of that class."""
     rng = draws("plate", key)
     h, w = SUPER * (HEIGHT + 2 * MARGIN), SUPER * (WIDTH + 2 * MARGIN)
     if key.startswith("biased/"):
@@ -125,10 +125,10 @@ def _unlit(key: str) -> Array:
     tint = rng.uniform(-14, 14, (2, 3))
     horizon = int(h * rng.uniform(0.58, 0.74))
     rows = np.arange(h)[:, None, None]
-    colour = np.where(rows < horizon, back + tint[0] + 14 * rows / h, ground + tint[1])
+    color = np.where(rows < horizon, back + tint[0] + 14 * rows / h, ground + tint[1])
     texture = sum(strength * _noise(rng, h, w, cells) for strength, cells in ((14, 3), (9, 9), (5, 30)))
     side = np.linspace(rng.uniform(0.85, 1.0), rng.uniform(0.85, 1.0), w)[None, :, None]
-    picture: Array = side * (colour + np.asarray(texture)[..., None])
+    picture: Array = side * (color + np.asarray(texture)[..., None])
     return picture
 
 
@@ -144,12 +144,12 @@ def _noise(rng: np.random.RandomState, h: int, w: int, cells: int) -> Array:
 
 
 Stroke = tuple[tuple[int, int], tuple[int, int], int, tuple[int, ...]]
-"""From, to (fixed point), width in canvas pixels, colour."""
+"""From, to (fixed point), width in canvas pixels, color."""
 
 
 def _draw(canvas: Image, strokes: list[Stroke]) -> None:
-    for start, end, width, colour in strokes:
-        cv2.line(canvas, start, end, colour, width, cv2.LINE_8, SHIFT)
+    for start, end, width, color in strokes:
+        cv2.line(canvas, start, end, color, width, cv2.LINE_8, SHIFT)
 
 
 def fixed(points: Array) -> npt.NDArray[np.int64]:
@@ -159,7 +159,7 @@ def fixed(points: Array) -> npt.NDArray[np.int64]:
 
 def _capsules(take: Take) -> list[list[Stroke]]:
     """The strokes of the body in every frame, the farthest first, what is farther a little darker."""
-    colours = _colours(take.who, take.other_clothes)
+    colors = _colors(take.who, take.other_clothes)
     points = fixed(take.points())
     first, second = [part[0] for part in PARTS], [part[1] for part in PARTS]
     depth = (take.joints[:, first, 2] + take.joints[:, second, 2]) / 2
@@ -167,16 +167,16 @@ def _capsules(take: Take) -> list[list[Stroke]]:
     radius[:LIMBS] *= take.who.girth
     widths = np.maximum(np.rint(2 * SUPER * take.scale[:, None] * radius), 1).astype(int)
     shade = take.light * (0.86 + 0.14 * np.clip(depth / 0.12, -1, 1))
-    paint = np.rint(np.clip(shade[..., None] * np.array([colours[part[3]] for part in PARTS]), 0, 255)).astype(int)
+    paint = np.rint(np.clip(shade[..., None] * np.array([colors[part[3]] for part in PARTS]), 0, 255)).astype(int)
     order = np.argsort(depth, axis=1, kind="stable")
     strokes = []
     for t in range(len(points)):
-        place, width, colour = points[t].tolist(), widths[t].tolist(), paint[t].tolist()
-        strokes.append([(place[first[k]], place[second[k]], width[k], tuple(colour[k])) for k in order[t].tolist()])
+        place, width, color = points[t].tolist(), widths[t].tolist(), paint[t].tolist()
+        strokes.append([(place[first[k]], place[second[k]], width[k], tuple(color[k])) for k in order[t].tolist()])
     return strokes
 
 
-def _colours(who: Person, other_clothes: bool) -> dict[str, tuple[int, int, int]]:
+def _colors(who: Person, other_clothes: bool) -> dict[str, tuple[int, int, int]]:
     return {
         "skin": who.skin,
         "hair": who.hair,
@@ -196,12 +196,12 @@ def _furniture(take: Take) -> list[list[Stroke]]:
     corners = [(front, seat), (back, seat), (back, seat + 0.24 * h), (front, 0.0), (back, 0.0)]
     pairs = [(0, 1), (1, 2), (0, 3), (1, 4)]
     strokes: list[list[Stroke]] = [[] for _ in take.scale]
-    colour = tuple(int(take.light * level) for level in (96, 66, 44))
+    color = tuple(int(take.light * level) for level in (96, 66, 44))
     for x in (-0.11 * h, 0.11 * h):
         body = np.array([(x, y, z) for z, y in corners])
         camera = turned(body, take.yaw)[None, :, :2] * np.array([1.0, -1.0])
         points = fixed(take.origin[:, None] + take.scale[:, None, None] * camera).tolist()
         for t, scale in enumerate(take.scale):
             width = max(round(SUPER * scale * 0.05 * h), 1)
-            strokes[t] += [(points[t][a], points[t][b], width, colour) for a, b in pairs]
+            strokes[t] += [(points[t][a], points[t][b], width, color) for a, b in pairs]
     return strokes

@@ -66,7 +66,7 @@ def observed_joints(take: Take, name: str) -> npt.NDArray[np.float32]:
 
 
 def skeleton(take: Take, name: str, *, two_bodies: bool) -> list[list[Body]]:
-    """The take as an NTU RGB+D recording: 25 joints in metres, 3 m before a Kinect.
+    """The take as an NTU RGB+D recording: 25 joints in meters, 3 m before a Kinect.
 
     Some frames have no body, as in NTU. The second body, where there is one, stands beside the first, comes a little
     later and takes the first slot now and then: only its id tells who is who.
@@ -93,7 +93,7 @@ def skeleton(take: Take, name: str, *, two_bodies: bool) -> list[list[Body]]:
 
 
 def _body(body_id: int, xyz: npt.NDArray[np.float64]) -> Body:
-    """Depth and colour pixels follow from a pinhole camera of Kinect v2's size (512x424 and 1920x1080)."""
+    """Depth and color pixels follow from a pinhole camera of Kinect v2's size (512x424 and 1920x1080)."""
     joints = np.zeros((JOINTS, JOINT_FIELDS))
     joints[:, :3] = xyz
     flat = xyz[:, :2] / xyz[:, 2:] * [1.0, -1.0]

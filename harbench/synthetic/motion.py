@@ -1,6 +1,6 @@
 """How a body moves: directions of the limbs over phase, and the joints that follow from them.
 
-Body axes: x to the person's left, y up, z forward; metres. Arrays run over the frames `[T]`.
+Body axes: x to the person's left, y up, z forward; meters. Arrays run over the frames `[T]`.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _unit(vectors: Array) -> Array:
 
 
 def joints(pose: Pose, who: Person) -> Array:
-    """Forward kinematics: `[T, 30, 3]` in body axes, metres, the lowest foot on the ground."""
+    """Forward kinematics: `[T, 30, 3]` in body axes, meters, the lowest foot on the ground."""
     h = who.height
     leg, arm, torso = who.leg * h, who.arm * h, who.torso * h
     out = np.zeros((len(pose.spine), NUM_JOINTS, 3))

@@ -16,14 +16,14 @@ import numpy as np
 from harbench.datasets.sample import CLASSES, GAITS, PERSONS, TEST_PERSONS, hashed
 
 GAIT_RATES = dict(zip(GAITS, (0.70, 1.22, 2.13), strict=True))
-"""Cycles (two steps) per second of an average person; neighbours are equally far apart in the logarithm."""
+"""Cycles (two steps) per second of an average person; neighbors are equally far apart in the logarithm."""
 OTHER_RATES = {"box": 1.1, "wave": 1.1, "clap": 1.3}
 PERSON_SIGMA = 0.16
 """Standard deviation of the logarithm of a person's cadence factor. Large: this is what a random split leaks."""
 TAKE_SIGMA = 0.06
 """The same for one take of a person."""
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Person:
 
     number: int
     height: float
-    """Metres."""
+    """Meters."""
     cadence: float
     """Factor on every rate."""
     leg: float
@@ -47,13 +47,13 @@ class Person:
     arm_swing: float
     elbow: float
     lean: float
-    skin: Colour
-    hair: Colour
-    shirt: Colour
-    trousers: Colour
-    shoes: Colour
-    other_shirt: Colour
-    other_trousers: Colour
+    skin: Color
+    hair: Color
+    shirt: Color
+    trousers: Color
+    shoes: Color
+    other_shirt: Color
+    other_trousers: Color
     """Worn in scenario 3."""
 
 
@@ -67,7 +67,7 @@ def person(number: int) -> Person:
     """One of the 25 persons."""
     rng = draws("person", number)
     skin = (0.35 + 0.6 * rng.uniform()) * np.array([236, 190, 160])
-    clothes = [_colour(rng) for _ in range(4)]
+    clothes = [_color(rng) for _ in range(4)]
     return Person(
         number=number,
         height=rng.uniform(1.55, 1.90),
@@ -82,10 +82,10 @@ def person(number: int) -> Person:
         elbow=rng.uniform(0.4, 1.2),
         lean=rng.uniform(0.0, 0.14),
         skin=(int(skin[0]), int(skin[1]), int(skin[2])),
-        hair=_grey(rng, 20, 110),
+        hair=_gray(rng, 20, 110),
         shirt=clothes[0],
         trousers=clothes[1],
-        shoes=_grey(rng, 15, 70),
+        shoes=_gray(rng, 15, 70),
         other_shirt=clothes[2],
         other_trousers=clothes[3],
     )
@@ -106,13 +106,13 @@ def _cadences() -> dict[int, float]:
     return factors
 
 
-def _colour(rng: np.random.RandomState) -> Colour:
-    """A saturated or a plain colour, never as pale as the backdrops."""
+def _color(rng: np.random.RandomState) -> Color:
+    """A saturated or a plain color, never as pale as the backdrops."""
     rgb = rng.uniform(20, 200, 3)
     return int(rgb[0]), int(rgb[1]), int(rgb[2])
 
 
-def _grey(rng: np.random.RandomState, low: float, high: float) -> Colour:
+def _gray(rng: np.random.RandomState, low: float, high: float) -> Color:
     level = rng.uniform(low, high)
     return int(level), int(level * 0.85), int(level * 0.75)
 

@@ -1,4 +1,4 @@
-"""The stills of `sample_stills`: a person in some pose with a prop in the left hand; its colour is the class."""
+"""The stills of `sample_stills`: a person in some pose with a prop in the left hand; its color is the class."""
 
 from __future__ import annotations
 
@@ -39,28 +39,28 @@ def still(label: str, person: int, scenario: int) -> tuple[Image, Image, Image]:
     rng = draws("still", label, person, scenario)
     take = make_take(rng.choice(POSES), person, scenario, f"stills/{label}")
     take = take.only(rng.randint(len(take.scale)))
-    colour = take.light * np.clip(np.array(PROPS[label]) + rng.uniform(-14, 14, 3), 0, 255)
+    color = take.light * np.clip(np.array(PROPS[label]) + rng.uniform(-14, 14, 3), 0, 255)
     canvas, white = next(draw.canvases(take)), draw.mask_canvas(take)
-    _draw_prop(canvas, take, label, tuple(int(level) for level in colour), STICK)
+    _draw_prop(canvas, take, label, tuple(int(level) for level in color), STICK)
     _draw_prop(white, take, label, (255, 255, 255), (255, 255, 255))
     return draw.halved(canvas), draw.as_mask(white), draw.bare(take)
 
 
-def _draw_prop(canvas: Image, take: Take, label: str, colour: tuple[int, ...], stick: tuple[int, int, int]) -> None:
-    """Flag, ball or umbrella at the left hand, in metres around it."""
-    hand, metre = take.points()[0, motion.HAND_TIP[0]], take.scale[0]
+def _draw_prop(canvas: Image, take: Take, label: str, color: tuple[int, ...], stick: tuple[int, int, int]) -> None:
+    """Flag, ball or umbrella at the left hand, in meters around it."""
+    hand, meter = take.points()[0, motion.HAND_TIP[0]], take.scale[0]
 
     def at(x: float, y: float) -> tuple[int, int]:
-        place = draw.fixed(hand + metre * np.array([x, -y]))
+        place = draw.fixed(hand + meter * np.array([x, -y]))
         return int(place[0]), int(place[1])
 
     if label.endswith("ball"):
-        cv2.circle(canvas, at(0, 0.05), int(draw.fixed(0.14 * metre)), colour, -1, cv2.LINE_8, draw.SHIFT)
+        cv2.circle(canvas, at(0, 0.05), int(draw.fixed(0.14 * meter)), color, -1, cv2.LINE_8, draw.SHIFT)
         return
-    width = max(round(draw.SUPER * metre * 0.035), 1)
+    width = max(round(draw.SUPER * meter * 0.035), 1)
     cv2.line(canvas, at(0, -0.08), at(0, 0.55), stick, width, cv2.LINE_8, draw.SHIFT)
     if label.endswith("flag"):
         outline = [at(0, 0.55), at(0.42, 0.50), at(0.42, 0.22), at(0, 0.26)]
     else:
         outline = [at(0.4 * np.cos(angle), 0.45 + 0.3 * np.sin(angle)) for angle in np.linspace(0, np.pi, 17)]
-    cv2.fillPoly(canvas, [np.array(outline, np.int32)], colour, cv2.LINE_8, draw.SHIFT)
+    cv2.fillPoly(canvas, [np.array(outline, np.int32)], color, cv2.LINE_8, draw.SHIFT)

@@ -34,9 +34,9 @@ class Take:
     rate: float
     """True cycles per second: what the oracle knows."""
     joints: Array
-    """[T, 30, 3]: metres in camera axes (x right, y up from the ground, z towards the camera)."""
+    """[T, 30, 3]: meters in camera axes (x right, y up from the ground, z towards the camera)."""
     scale: Array
-    """[T] pixels per metre."""
+    """[T] pixels per meter."""
     origin: Array
     """[T, 2]: where the point on the ground under the person is in the picture, shake included."""
     shake: Array
@@ -44,7 +44,7 @@ class Take:
     yaw: float
     """Radians the person is turned; 0 faces the camera."""
     light: float
-    """Factor on all colours."""
+    """Factor on all colors."""
 
     @property
     def other_clothes(self) -> bool:

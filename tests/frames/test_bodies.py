@@ -17,7 +17,7 @@ TALL, WIDE = (0.3, 1.7, 0.3), (1.6, 0.4, 0.5)
 
 
 def person(frames: int, seed: int, stride: float = 0.05, extent: Sequence[float] = TALL) -> np.ndarray:
-    """`[T, 25, 3]`: joints in a box of this extent in metres, which moves by `stride` a frame."""
+    """`[T, 25, 3]`: joints in a box of this extent in meters, which moves by `stride` a frame."""
     joints = np.random.default_rng(seed).uniform(0, 1, (JOINTS, 3)) * extent
     joints[:2] = [[0, 0, 0], extent]  # the box is filled, so its sides are known
     way = np.arange(frames)[:, None, None] * np.array([stride, 0, 0])

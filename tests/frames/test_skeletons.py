@@ -58,7 +58,7 @@ def test_normalization_forgets_place_and_scale_and_keeps_confidence() -> None:
     np.testing.assert_allclose(out[:2].mean(axis=(1, 2, 3)), 0, atol=1e-5)
 
 
-def test_travelling_is_kept_in_units_of_the_body() -> None:
+def test_traveling_is_kept_in_units_of_the_body() -> None:
     walk = np.repeat(person(frames=1), 11, axis=0)
     size = np.sqrt(np.square(walk[0, 0, :, :2] - walk[0, 0, :, :2].mean(axis=0)).sum(axis=1).mean())
     walk[..., 0] += np.arange(11, dtype=np.float32)[:, None, None]
@@ -217,7 +217,7 @@ BASE, MIDDLE, LEFT, RIGHT = 0, 1, 4, 8
 
 
 def pair(seed: int = 0) -> np.ndarray:
-    """Two bodies of 9 frames, metres from the camera; the second is there for the last three, the first but for one."""
+    """Two bodies of 9 frames, meters from the camera; the second is there for the last three, the first but for one."""
     bodies = RNG(seed).normal(size=(9, 2, 25, 3)).astype(np.float32) + np.float32([0.5, 0.2, 3])
     bodies[0, 0], bodies[:6, 1] = 0, 0
     return bodies

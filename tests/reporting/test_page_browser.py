@@ -20,6 +20,9 @@ if CHROMIUM is None:
     pytest.skip("there is no Chromium: the page was NOT tried in a browser", allow_module_level=True)
 sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: the page was NOT tried in a browser")
 
+expect = sync_api.expect
+expect.set_options(timeout=60_000)
+
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 RUN = "run/ucf101/mc3_18/split1/seed0"
 CONTRAST = """names => {
@@ -141,7 +144,7 @@ def test_rows_are_filtered(board: Leaderboard, opened: Callable[..., Tab]) -> No
     tab.page.get_by_label("pretraining").select_option("Kinetics-400")
     assert tab.names() == ["mc3_18", "tiny"]
     tab.page.keyboard.press("Escape")
-    assert not tab.page.get_by_label("pretraining").is_visible()
+    expect(tab.page.get_by_label("pretraining")).to_be_hidden()
     assert tab.page.locator("summary", has_text="Protocol").inner_text().split() == ["Protocol", "(1)"]
     assert tab.errors == []
 
@@ -152,12 +155,12 @@ def test_a_panel_opens_and_closes_by_keyboard(
     tab = opened(render_page(board, [detail]))
     dialog, link = tab.page.get_by_role("dialog"), tab.page.get_by_role("link", name="mc3_18").first
     link.press("Enter")
-    assert dialog.is_visible()
+    expect(dialog).to_be_visible()
     assert tab.page.url.endswith(f"#{RUN}")
     assert dialog.get_by_role("heading", name="mc3_18").evaluate("each => each === document.activeElement")
     assert detail.command in dialog.inner_text()
-    assert dialog.get_by_role("img", name="Confusion matrix of 3 classes").is_visible()
-    assert dialog.get_by_role("img", name="loss over epochs").is_visible()
+    expect(dialog.get_by_role("img", name="Confusion matrix of 3 classes")).to_be_visible()
+    expect(dialog.get_by_role("img", name="loss over epochs")).to_be_visible()
     names = dialog.locator(".bars tbody th")
     assert names.all_inner_texts() == ["class 0 <b>", "class 1 <b>", "class 2 <b>"]
     dialog.get_by_role("button", name="recall").press("Enter")
@@ -165,21 +168,21 @@ def test_a_panel_opens_and_closes_by_keyboard(
     missing = dialog.locator(".siblings a").nth(1)
     assert missing.get_attribute("href") is None, "seed 1 is not in the page"
     tab.page.keyboard.press("Escape")
-    assert not dialog.is_visible()
+    expect(dialog).to_be_hidden()
     tab.page.wait_for_function("location.hash === ''")
     assert link.evaluate("each => each === document.activeElement")
     tab.page.locator("#ucf101-1 tr.run td").nth(4).click()
-    assert dialog.is_visible(), "the whole row opens it for a pointer"
+    expect(dialog, "the whole row opens it for a pointer").to_be_visible()
     dialog.get_by_role("button", name="Close").click()
-    assert not dialog.is_visible()
+    expect(dialog).to_be_hidden()
     assert tab.errors == []
 
 
 def test_a_panel_has_an_address(board: Leaderboard, detail: RunDetail, opened: Callable[..., Tab]) -> None:
     tab = opened(render_page(board, [detail]), f"#{RUN}")
-    assert tab.page.get_by_role("dialog").is_visible()
+    expect(tab.page.get_by_role("dialog")).to_be_visible()
     other = opened(render_page(board, [detail]), "#run/nothing/here")
-    assert not other.page.get_by_role("dialog").is_visible()
+    expect(other.page.get_by_role("dialog")).to_be_hidden()
 
 
 def test_a_long_table_shows_all_when_asked(
@@ -203,8 +206,8 @@ def test_without_scripts_every_row_can_be_read(
     rows = [make_published(f"Method {index}", 50 + index / 10) for index in range(110)]
     tab = opened(render_page(build_leaderboard([], rows)), java_script_enabled=False)
     assert len(tab.names()) == 110
-    assert tab.page.get_by_text("Without JavaScript the tables can be read").is_visible()
-    assert not tab.page.get_by_role("searchbox").is_visible()
+    expect(tab.page.get_by_text("Without JavaScript the tables can be read")).to_be_visible()
+    expect(tab.page.get_by_role("searchbox")).to_be_hidden()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -232,7 +235,7 @@ def test_print_has_every_row_and_no_controls(
     tab = opened(render_page(build_leaderboard([], rows)))
     tab.page.emulate_media(media="print")
     assert len(tab.names()) == 110
-    assert not tab.page.get_by_role("searchbox").is_visible()
+    expect(tab.page.get_by_role("searchbox")).to_be_hidden()
     box = tab.page.locator(".scroll").evaluate("each => [each.scrollHeight, each.clientHeight]")
     assert box[0] == box[1], "nothing is cut off"
 

@@ -112,15 +112,15 @@ def test_skeletons_masks_and_plates(members: dict[str, bytes], tmp_path: Path) -
         assert difference[mask == 255].mean() > 20
 
 
-def test_the_colour_of_the_prop_is_the_class() -> None:
-    colours = np.array(list(PROPS.values()), float)
-    twins = [colours.tolist().index(colour[::-1].tolist()) for colour in colours]
+def test_the_color_of_the_prop_is_the_class() -> None:
+    colors = np.array(list(PROPS.values()), float)
+    twins = [colors.tolist().index(color[::-1].tolist()) for color in colors]
     assert twins == [1, 0, 3, 2, 5, 4]
     for index, label in enumerate(PROPS):
         picture, mask, plate = still(label, 3, 1)
         prop = picture[mask == 255].astype(float)
         for channels, expected in ((prop, index), (prop[:, ::-1], twins[index])):
-            distance = np.linalg.norm(channels[:, None] - colours, axis=-1)
+            distance = np.linalg.norm(channels[:, None] - colors, axis=-1)
             votes = Counter(distance.argmin(axis=1)[distance.min(axis=1) < 40].tolist())
             assert votes.most_common(1)[0][0] == expected
         assert np.array_equal(
