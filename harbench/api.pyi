@@ -22,9 +22,9 @@ from .diagnose.doctor import doctor as doctor
 from .evaluation.processes import is_rank_zero as is_rank_zero
 from .evaluation.processes import launch as launch
 from .evaluation.processes import launched as launched
-from .prepare.convert import Conversion as Conversion
-from .prepare.convert import convert as convert
-from .prepare.convert import convert_from as convert_from
+from .prepare.formats import Conversion as Conversion
+from .prepare.formats import convert as convert
+from .prepare.formats import convert_from as convert_from
 from .prepare.job import PrepareReport as PrepareReport
 from .prepare.own import OwnOptions as OwnOptions
 from .prepare.pipeline import prepare as prepare

@@ -11,10 +11,10 @@ from pathlib import Path
 from harbench import paths
 from harbench.errors import ArchiveError, MediaError
 from harbench.files import locked
-from harbench.prepare.annotations import is_annotations, unpack_annotations
 from harbench.prepare.archives import is_archive
 from harbench.prepare.boxes import read_boxes, save_boxes
 from harbench.prepare.download import can_fetch, drop_damaged, fetch_archives, verify_archives
+from harbench.prepare.formats.skeleton import is_annotations, unpack_annotations
 from harbench.prepare.match import link_media, linked_media, match_media
 from harbench.prepare.transfer import FetchConfig
 from harbench.prepare.unpack import unpack

@@ -18,7 +18,7 @@ from harbench.datasets.tables import load_spec, load_split
 from harbench.errors import MediaError
 from harbench.frames.cache import open_cache
 from harbench.frames.poses import read_pose
-from harbench.prepare.annotations import unpack_annotations
+from harbench.prepare.formats.skeleton import unpack_annotations
 
 NAMES = [
     f"S001C{camera:03}P{person:03}R001A{action:03}" for camera in (1, 2) for person in (1, 3) for action in (7, 50)

@@ -1,19 +1,45 @@
-"""`convert`: a data set to other tools' formats, and theirs to a data set of one's own."""
+"""Other tools' formats, written from a prepared data set and read as a user's own: one file a format."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from harbench import paths
 from harbench.datasets.tables import expand_splits, load_spec, load_split
 from harbench.errors import CacheError, DatasetError, MediaError
+from harbench.frames.cache import MappedCache, open_cache
+from harbench.prepare.formats.lists import Media
+from harbench.prepare.formats.mmaction2 import from_mmaction2, from_rawframes, to_mmaction2, to_rawframes
+from harbench.prepare.formats.skeleton import from_skeleton, to_skeleton
+from harbench.prepare.formats.videofolder import from_videofolder, to_videofolder
+from harbench.prepare.formats.webdataset import from_webdataset, to_webdataset
 from harbench.prepare.match import link_media, linked_media
-from harbench.records import Track, silent
+from harbench.prepare.own import OwnData, OwnOptions
+from harbench.prepare.own_write import write_own
+from harbench.records import SplitTable, Track, silent
 
-if TYPE_CHECKING:
-    from harbench.frames.cache import MappedCache
+
+@dataclass(frozen=True)
+class Format:
+    """How a format is written and read."""
+
+    write: Callable[[Sequence[SplitTable], Media, MappedCache | None, Path, Track], int]
+    """(tables of the splits, media -> file, cache or None, folder, track) -> samples written."""
+    read: Callable[[Path, Path], OwnData]
+    """(what to read, folder for media that do not lie as files of their own) -> the data set."""
+    stream: str = ""
+    """The stream of the frame cache that it is written from; empty: from the media."""
+
+
+FORMATS: Mapping[str, Format] = {
+    "mmaction2": Format(to_mmaction2, from_mmaction2),
+    "rawframes": Format(to_rawframes, from_rawframes, "rgb"),
+    "skeleton": Format(to_skeleton, from_skeleton, "pose"),
+    "videofolder": Format(to_videofolder, from_videofolder),
+    "webdataset": Format(to_webdataset, from_webdataset),
+}
 
 
 @dataclass(frozen=True)
@@ -37,10 +63,8 @@ def convert(name: str, *, to: str, output: Path, home: Path, split: str = "all",
     Raises DatasetError for an unknown format or samples that are frame ranges, MediaError where media are missing,
     CacheError where the format is written from a cache that is not there.
     """
-    from harbench.prepare.export import EXPORTS, FROM_CACHE
-
-    if to not in EXPORTS:
-        raise DatasetError(f"--to {to}: expected one of {', '.join(EXPORTS)}")
+    if to not in FORMATS:
+        raise DatasetError(f"--to {to}: expected one of {', '.join(FORMATS)}")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise DatasetError(f"--output {output}: expected a new or empty folder")
     spec = load_spec(name, home)
@@ -49,13 +73,14 @@ def convert(name: str, *, to: str, output: Path, home: Path, split: str = "all",
         raise DatasetError(
             f"{name}: its samples are frame ranges, which {to} cannot say; use --split {spec.splits[0]}-video"
         )
-    cache = _cache(home, name, FROM_CACHE[to], [m for t in tables for m in t.media()]) if to in FROM_CACHE else None
+    stream = FORMATS[to].stream
+    cache = _cache(home, name, stream, [m for t in tables for m in t.media()]) if stream else None
     match = linked_media(tables, paths.media_folder(home, name))
     if match.missing and cache is None:
         raise MediaError(
             f"{len(match.missing)} media of {name} are not there ({match.missing[0]}, ...); first   harbench prepare {name}"
         )
-    written = EXPORTS[to](tables, match.present, cache, output, track)
+    written = FORMATS[to].write(tables, match.present, cache, output, track)
     splits = tuple(table.split for table in tables)
     return Conversion(
         name,
@@ -73,13 +98,9 @@ def convert_from(form: str, source: Path, *, name: str, home: Path, force: bool 
 
     Formats: mmaction2, rawframes, skeleton, videofolder, webdataset. Raises DatasetError with every problem at once.
     """
-    from harbench.prepare.foreign import IMPORTS
-    from harbench.prepare.own import OwnOptions
-    from harbench.prepare.own_write import write_own
-
-    if form not in IMPORTS:
-        raise DatasetError(f"--from {form}: expected one of {', '.join(IMPORTS)}")
-    data = IMPORTS[form](source, home / name / "unpacked" / form)
+    if form not in FORMATS:
+        raise DatasetError(f"--from {form}: expected one of {', '.join(FORMATS)}")
+    data = FORMATS[form].read(source, home / name / "unpacked" / form)
     notes = write_own(data, OwnOptions(name, force=force), home)
     link_media(data.files, paths.media_folder(home, name))
     spec = load_spec(name, home)
@@ -88,8 +109,6 @@ def convert_from(form: str, source: Path, *, name: str, home: Path, force: bool 
 
 def _cache(home: Path, name: str, stream: str, media: list[str]) -> MappedCache:
     """The largest cache of a stream that holds all of the media."""
-    from harbench.frames.cache import open_cache
-
     folder = paths.cache_folder(home, name, "")
     sizes = {path: sum(tar.stat().st_size for tar in path.glob("*.tar")) for path in folder.glob(f"{stream}*")}
     for path in sorted(sizes, key=lambda path: -sizes[path]):

@@ -15,14 +15,14 @@ import pytest
 from harbench import api
 from harbench.datasets.tables import load_split
 from harbench.errors import DatasetError
-from harbench.prepare.foreign import IMPORTS
-from harbench.prepare.foreign_lists import split_and_subset
+from harbench.prepare.formats import FORMATS
+from harbench.prepare.formats.lists import split_and_subset
 from harbench.prepare.own import OwnData, OwnOptions
 from harbench.prepare.own_write import write_own
 
 
 def read(form: str, source: Path) -> OwnData:
-    return IMPORTS[form](source, source.parent / "into")
+    return FORMATS[form].read(source, source.parent / "into")
 
 
 def told(form: str, source: Path) -> str:
@@ -156,7 +156,7 @@ def pickled(path: Path, change: dict[str, Any] | None = None, split: dict[Any, A
         ({"change": {"label": float("nan")}}, "v0: expected the number of a class as label, found nan"),
         ({"change": {"frame_dir": 3}}, "annotation 0: frame_dir: expected a text, found int"),
         ({"change": {"keypoint": np.zeros((9, 17, 2))}}, "v0: expected keypoint [M, T, V, C] of numbers, found float64 [9"),
-        ({"change": {"keypoint": [[1], [1, 2]]}}, "v0: expected keypoint [M, T, V, C] of numbers, found list"),
+        ({"change": {"keypoint": [[1], [1, 2]]}}, "v0: expected keypoint [M, T, V, C] of numbers, found a list"),
         ({"split": {"train": ["v0", "v1"], "test": ["v1"]}}, "split test: v1 stands in train of given already"),
         ({"split": {"train": ["v0", "v0"]}}, "v0 stands in train of given already"),
         ({"split": {"train": ["v9"]}}, "split train: v9 has no annotation"),
@@ -213,7 +213,7 @@ def test_numbers_of_classes_are_in_their_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("[1]", "a.json: expected a JSON object, found list"), ("{", "a.json: expected JSON"), ("[" * 9999, "a.json"),
+    [("[1]", "a.json: expected a JSON object, found a list"), ("{", "a.json: expected JSON"), ("[" * 9999, "a.json"),
      (b"\xff\xfe", "a.json: expected JSON"), ('{"label": null}', "and its class"), ('{"media": "../x"}', "safe name")],
 )  # fmt: skip
 def test_facts_that_are_none(tmp_path: Path, content: str | bytes, words: str) -> None:
