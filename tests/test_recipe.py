@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from harbench.datasets.tables import expand_splits, load_spec, load_split
 from harbench.errors import HarbenchWarning, RecipeError
 from harbench.recipe import Fusion, Recipe, TrainConfig, differing_keys, dump_recipe, load_any, load_recipe
-from harbench.recipe.shipped import find_recipe, recipe_paths
+from harbench.recipe.load import find_recipe, recipe_paths
 from harbench.reporting.published import load_published
 from harbench.runs.catalog import read_any, read_recipe
 from harbench.runs.comparability import METRICS
-from harbench.runs.fitting import warn_of_settings
+from harbench.runs.plan import warn_of_settings
 from harbench.runs.record import input_shape
 
 GOOD = {

@@ -14,7 +14,7 @@ from toys import many_people
 
 from harbench import api
 from harbench.errors import RunError
-from harbench.evaluation.processes import choose_device
+from harbench.evaluation.distributed import choose_device
 from harbench.runs.folder import checked_tag
 
 

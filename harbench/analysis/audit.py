@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harbench.datasets.parse import PATH_COLUMNS, SUBSETS, Row, without_suffix
+from harbench.datasets.match import PathIndex, path_parts
+from harbench.datasets.parse import PATH_COLUMNS, SUBSETS, Row
 from harbench.errors import DatasetError
 from harbench.records import DatasetSpec
 
@@ -174,31 +175,13 @@ def match_names(rows: Sequence[Row], names: Sequence[str]) -> tuple[dict[str, Ro
 
     A base name that several media have goes to the one whose path agrees on the most trailing parts, if it is one.
     """
-    by_base: dict[str, dict[tuple[str, ...], Row]] = defaultdict(dict)
+    by_media: dict[str, Row] = {}
     for row in rows:
-        parts = _parts(row.media)
-        by_base[parts[-1]].setdefault(parts, row)
-    found: dict[str, Row] = {}
-    unknown = []
-    for name in names:
-        parts = _parts(name)
-        candidates = by_base.get(parts[-1], {})
-        best = sorted(((_agreement(parts, each), row) for each, row in candidates.items()), key=lambda pair: -pair[0])
-        if not best or (len(best) > 1 and best[0][0] == best[1][0]):
-            unknown.append(name)
-        else:
-            found[best[0][1].media] = best[0][1]
-    return found, tuple(dict.fromkeys(unknown))
-
-
-def _parts(name: str) -> tuple[str, ...]:
-    parts = [part for part in name.replace("\\", "/").casefold().split("/") if part] or [""]
-    return (*parts[:-1], without_suffix(parts[-1]))
-
-
-def _agreement(a: Sequence[str], b: Sequence[str]) -> int:
-    pairs = zip(reversed(a), reversed(b), strict=False)
-    return next((index for index, (x, y) in enumerate(pairs) if x != y), min(len(a), len(b)))
+        by_media.setdefault(row.media, row)
+    index = PathIndex.of((media, media) for media in by_media)
+    owners = {name: index.find(name) for name in names}
+    found = {owner[0]: by_media[owner[0]] for owner in owners.values() if owner}
+    return found, tuple(name for name, owner in owners.items() if owner is None)
 
 
 # ------------------------------------------------------------------------------------------------------------ counting
@@ -280,12 +263,12 @@ def sources_across_classes(train: Sequence[Row], test: Sequence[Row]) -> int:
 
 def _overlaps(train: Mapping[str, Row], overlapping: Mapping[str, Sequence[Row] | None]) -> dict[str, int]:
     """Train media that another data set tests on, by base name."""
-    bases = {_parts(media)[-1] for media in train}
+    bases = {path_parts(media)[-1] for media in train}
     found: dict[str, set[str]] = defaultdict(set)
     for other, rows in overlapping.items():
         for row in rows or ():
             for split, subset in row.subsets.items():
-                base = _parts(row.media)[-1]
+                base = path_parts(row.media)[-1]
                 if subset == "test" and base in bases:
                     found[f"{other} {split}"].add(base)
     return {where: len(bases) for where, bases in sorted(found.items())}

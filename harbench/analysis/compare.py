@@ -1,4 +1,4 @@
-"""`compare`: two or more finished runs on the same test samples, paired."""
+"""`compare`: two or more finished runs on the same test samples: a paired test by group, and which samples flipped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from harbench.files import write_text
 from harbench.records import Predictions, RunRecord
 
 if TYPE_CHECKING:
-    from harbench.analysis.comparison import Comparison
+    import numpy as np
+    import numpy.typing as npt
+
+    Hits = npt.NDArray[np.bool_]
 
 CAVEAT = "This compares checkpoints. To compare methods, train three seeds or more of each (harbench run --seeds 3)."
 
@@ -43,8 +46,8 @@ def compare(a: Path, others: Sequence[Path], *, home: Path, runs: Path, output: 
         RunError: `a` or all of `others` are not finished or damaged, or split, classes or test samples are not the same.
         DatasetError: the data set is not known under `home`, so its groups are not either.
     """
-    from harbench.analysis.comparison import compare_hits, holm
     from harbench.datasets.tables import load_split
+    from harbench.evaluation.intervals import holm
     from harbench.evaluation.metrics import right
 
     first, first_scores, classes = _load(a, runs)
@@ -73,7 +76,6 @@ def _page(
     report: ComparisonReport, scored: Sequence[tuple[RunRecord, Predictions]], classes: Sequence[str], home: Path
 ) -> str:
     """The flipped samples of every comparison, with pictures."""
-    from harbench.analysis.flips import MOST, Flip, Flips, render_flips
     from harbench.analysis.thumbnails import thumbnails
 
     shown, wanted = [], []
@@ -121,7 +123,7 @@ def _load_each(
 
 
 def _load(folder: Path, runs: Path) -> tuple[RunRecord, Predictions, tuple[str, ...]]:
-    from harbench.runs.store import load_class_keys, load_predictions, load_run
+    from harbench.runs.folder import load_class_keys, load_predictions, load_run
 
     folder = folder if (folder / "run.json").exists() else runs / folder
     return load_run(folder), load_predictions(folder), load_class_keys(folder)
@@ -163,3 +165,116 @@ def test_lines(report: ComparisonReport, number: int) -> list[str]:
     if several > 1:
         lines.append(f"       {report.adjusted[number]:.4g} adjusted for {several} comparisons (Holm)")
     return lines
+
+
+@dataclass(frozen=True)
+class ClassGain:
+    """One class under both: recall in percent, and the gain in points."""
+
+    key: str
+    samples: int
+    a: float
+    b: float
+    gain: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What changes from A to B, in points of top-1 accuracy."""
+
+    a: float
+    b: float
+    difference: float
+    """b - a."""
+    interval: tuple[float, float]
+    """95 % of the difference, by groups."""
+    interval_method: str
+    p: float
+    """Two-sided, exact, of the sign-flip permutation over groups."""
+    groups: int
+    per_class: tuple[ClassGain, ...]
+    """Classes with samples, the largest change first."""
+    gained: tuple[str, ...]
+    """Samples that only B has right."""
+    lost: tuple[str, ...]
+    """Samples that only A has right."""
+
+
+def compare_hits(
+    a: Hits, b: Hits, ids: Sequence[str], targets: npt.NDArray[np.int64], groups: Sequence[str], classes: Sequence[str]
+) -> Comparison:
+    """Compare the correct samples `[N]` of two checkpoints; `groups` are "" where none is known.
+
+    Raises ValueError for lengths that differ or no samples.
+    """
+    import numpy as np
+
+    from harbench.evaluation.intervals import paired_interval, sign_flip
+
+    if not len(ids) or len({len(a), len(b), len(ids), len(targets), len(groups)}) != 1:
+        raise ValueError("expected the same samples, at least one, for both")
+    change = b.astype(np.int64) - a.astype(np.int64)
+    names = np.asarray(groups if all(groups) else ids)
+    _, group_of = np.unique(names, return_inverse=True)
+    sums = np.rint(np.bincount(group_of, weights=change)).astype(np.int64)
+    low, high, method = paired_interval(change.astype(np.float64), groups)
+    counts = np.bincount(targets, minlength=len(classes))
+    right_a, right_b = (np.bincount(targets[hits], minlength=len(classes)) for hits in (a, b))
+    gains = [
+        ClassGain(key, int(n), 100 * float(x / n), 100 * float(y / n), 100 * float((y - x) / n))
+        for key, n, x, y in zip(classes, counts, right_a, right_b, strict=True)
+        if n
+    ]
+    return Comparison(
+        a=100 * float(a.mean()),
+        b=100 * float(b.mean()),
+        difference=100 * float(change.mean()),
+        interval=(low, high),
+        interval_method=method if all(groups) else f"{method}; no groups are known, so samples count as independent",
+        p=sign_flip(sums),
+        groups=len(sums),
+        per_class=tuple(sorted(gains, key=lambda gain: -abs(gain.gain))),
+        gained=tuple(ids[row] for row in np.flatnonzero(change > 0).tolist()),
+        lost=tuple(ids[row] for row in np.flatnonzero(change < 0).tolist()),
+    )
+
+
+TEMPLATES = Path(__file__).parent / "templates"
+"""With the style that every page of harbench has."""
+MOST = 60
+"""Flipped samples with a picture, each way; the others are named."""
+
+
+@dataclass(frozen=True)
+class Flip:
+    """One sample that only one of two runs has right."""
+
+    sample_id: str
+    truth: str
+    wrong: str
+    """What the other run said; empty where it has no score."""
+
+
+@dataclass(frozen=True)
+class Flips:
+    """One run against another, in words and pictures."""
+
+    title: str
+    lines: tuple[str, ...]
+    """The test, in words."""
+    changed: tuple[tuple[str, float, float, float], ...]
+    """Class, recall under A, under B, gain in points; classes that changed, the largest change first."""
+    gained: tuple[Flip, ...]
+    """Only B is right."""
+    lost: tuple[Flip, ...]
+    """Only A is right."""
+
+
+def render_flips(comparisons: Sequence[Flips], pictures: Mapping[str, str], caveat: str) -> str:
+    """One self-contained html page; `pictures` are sample id -> `data:` address, and may lack some."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(TEMPLATES)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    page = environment.get_template("flips.html.j2")
+    return page.render(comparisons=comparisons, pictures=pictures, caveat=caveat, most=MOST)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from harbench.datasets.tables import keep_classes
 from harbench.errors import DatasetError, RunError
-from harbench.evaluation.processes import choose_device
+from harbench.evaluation.distributed import choose_device
 from harbench.records import Predictions, Sample, SplitTable, Track, silent
 from harbench.runs.evaluate import OpenRun, open_run
-from harbench.runs.fitting import RunOptions
+from harbench.runs.plan import RunOptions
 from harbench.runs.seen import media_id, read_train_ids
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def explain(folder: Path, *, home: Path, runs: Path, device: str = "auto", track
     """
     from harbench.analysis.causes import Trial
     from harbench.evaluation.predict import predict
-    from harbench.runs.store import load_predictions
+    from harbench.runs.folder import load_predictions
 
     opened = open_run(folder, RunOptions(home, runs))
     recipe, inputs = opened.recipe, opened.inputs

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harbench.errors import RunError
-from harbench.evaluation.processes import choose_device
+from harbench.evaluation.distributed import choose_device
 from harbench.files import replacing
 from harbench.records import Predictions, Sample, SplitTable, Track, silent
 from harbench.runs.evaluate import open_run
-from harbench.runs.fitting import RunOptions
+from harbench.runs.plan import RunOptions
 
 if TYPE_CHECKING:
     import numpy as np

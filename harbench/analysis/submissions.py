@@ -11,7 +11,7 @@ import io
 import math
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harbench.datasets.parse import PATH_COLUMNS, without_suffix
+from harbench.datasets.match import PathIndex
+from harbench.datasets.parse import PATH_COLUMNS
 from harbench.errors import DatasetError, damage
 from harbench.files import read_csv
 from harbench.pickles import Stub, read_pickle
@@ -269,33 +270,10 @@ def match_samples(names: Sequence[str], samples: Sequence[Sample]) -> list[int |
 
     A base name that several samples have is the one whose path agrees on the most trailing parts, if it is one.
     """
-    by_base: dict[str, dict[tuple[str, ...], int]] = defaultdict(dict)
-    media: dict[str, list[int]] = defaultdict(list)
-    for index, sample in enumerate(samples):
-        media[sample.media].append(index)
-        parts = _parts(sample.sample_id)
-        by_base[parts[-1]][parts] = index
-    for path, owners in media.items():
-        if len(owners) == 1:
-            parts = _parts(path)
-            by_base[parts[-1]].setdefault(parts, owners[0])
-    return [_owner(_parts(name), by_base) for name in names]
-
-
-def _owner(parts: tuple[str, ...], by_base: Mapping[str, Mapping[tuple[str, ...], int]]) -> int | None:
-    candidates = by_base.get(parts[-1], {})
-    if parts in candidates:
-        return candidates[parts]
-    best: dict[int, int] = {}
-    for official, index in candidates.items():
-        pairs = zip(reversed(parts), reversed(official), strict=False)
-        agreed = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(parts), len(official)))
-        best[index] = max(agreed, best.get(index, 0))
-    most = max(best.values(), default=0)
-    owners = [index for index, agreed in best.items() if agreed == most]
-    return owners[0] if len(owners) == 1 else None
-
-
-def _parts(name: str) -> tuple[str, ...]:
-    parts = [part for part in name.replace("\\", "/").casefold().split("/") if part] or [""]
-    return (*parts[:-1], without_suffix(parts[-1]))
+    owners: dict[str, list[int]] = defaultdict(list)
+    for number, sample in enumerate(samples):
+        owners[sample.media].append(number)
+    by_id = [(sample.sample_id, number) for number, sample in enumerate(samples)]
+    index = PathIndex.of([*by_id, *((media, each[0]) for media, each in owners.items() if len(each) == 1)])
+    found = map(index.find, names)
+    return [owner[0] if owner else None for owner in found]

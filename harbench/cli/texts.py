@@ -10,7 +10,7 @@ from harbench import api
 if TYPE_CHECKING:
     from harbench.analysis.ablate import Altered
     from harbench.analysis.audit import SplitAudit
-    from harbench.diagnose.clip_reads import ClipReads
+    from harbench.diagnose.bench import ClipReads
     from harbench.records import RunReport
     from harbench.reporting.verdicts import Verdict
 

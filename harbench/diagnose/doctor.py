@@ -82,7 +82,7 @@ def doctor(files: Sequence[Path] = (), *, home: Path, patience: float = 60.0, tr
 
 def _libraries(patience: float) -> Iterator[Part]:
     """One process imports them all; where it dies, that library is at fault and another process goes on behind it."""
-    from harbench.diagnose.isolated import answers
+    from harbench.diagnose.probe import answers
 
     at = 0
     while at < len(_LIBRARIES):

@@ -247,3 +247,29 @@ def _bootstrap(sums: Array, sizes: Array) -> tuple[float, float]:
 
 def _percent(low: float, high: float) -> tuple[float, float]:
     return 100 * max(0.0, float(low)), 100 * min(1.0, float(high))
+
+
+def sign_flip(sums: npt.NDArray[np.int64]) -> float:
+    """Exact two-sided p of the sum of `sums` [G] when every group's sign is a fair coin (Fisher 1935, section 21).
+
+    All 2^G sign vectors are counted, none is drawn: the sums are whole numbers, so the null distribution is the product
+    of the polynomials (x^-d + x^d) / 2. With groups of one sample this is the exact test of McNemar.
+    """
+    sizes = np.abs(sums[sums != 0])
+    chances = np.ones(1)
+    for size in sizes:
+        flipped = np.zeros(len(chances) + 2 * int(size))
+        flipped[: len(chances)] += chances / 2
+        flipped[2 * int(size) :] += chances / 2
+        chances = flipped
+    values = np.arange(len(chances)) - int(sizes.sum())
+    return min(1.0, float(chances[np.abs(values) >= abs(int(sums.sum()))].sum()))
+
+
+def holm(ps: Sequence[float]) -> tuple[float, ...]:
+    """p values adjusted for their number, in the given order (Holm 1979, Scand. J. Statist. 6:65)."""
+    order = np.argsort(ps, kind="stable")
+    stepped = np.asarray(ps)[order] * np.arange(len(ps), 0, -1)
+    adjusted = np.empty(len(ps))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(stepped))
+    return tuple(float(p) for p in adjusted)

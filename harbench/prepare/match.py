@@ -1,9 +1,4 @@
-"""The user's files against the official table, in any layout people have; then links under the official names.
-
-A file belongs to the official media with the same name (case folded) whose path agrees on the most trailing parts. So
-missing and extra leading folders, flat folders, pooled train/val/test folders and a changed case all match, while files
-of one name in several official folders are told apart by these.
-"""
+"""The user's files against the official table, in any layout people have; then links under the official names."""
 
 from __future__ import annotations
 
@@ -12,9 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from harbench.datasets.match import PathIndex
 from harbench.records import MediaMatch, SplitTable
-
-Parts = tuple[str, ...]
 
 
 def match_media(tables: Sequence[SplitTable], roots: Sequence[Path]) -> MediaMatch:
@@ -23,32 +17,26 @@ def match_media(tables: Sequence[SplitTable], roots: Sequence[Path]) -> MediaMat
     A media with several files takes the one that agrees most with its official path, then the shortest and first by
     name; the others are listed as duplicated. A file that could be several media is none: it is listed as extra.
     """
-    official = {media: _parts(media) for table in tables for media in table.media()}
-    by_name: dict[str, list[str]] = defaultdict(list)
-    for media, parts in official.items():
-        by_name[parts[-1]].append(media)
-    suffixes = {os.path.splitext(name)[1] for name in by_name}
+    official = list(dict.fromkeys(media for table in tables for media in table.media()))
+    index = PathIndex.of(((media, media) for media in official), suffixes=True)
+    suffixes = {os.path.splitext(media.casefold())[1] for media in official}
     found: dict[str, list[tuple[int, int, str, Path]]] = defaultdict(list)
     extra: list[str] = []
     for root, relative in _files(roots):
-        parts = _parts(relative)
-        if os.path.splitext(parts[-1])[1] not in suffixes:
+        if os.path.splitext(relative.casefold())[1] not in suffixes:
             continue
-        owner = _owner(parts, by_name.get(parts[-1], ()), official)
+        owner = index.find(relative)
         if owner is None:
             extra.append(relative)
         else:
-            found[owner].append((-_agreement(parts, official[owner]), len(relative), relative, root / relative))
-    present: dict[str, Path] = {}
-    duplicated: dict[str, tuple[str, ...]] = {}
-    for media in official:
-        candidates = sorted(found.get(media, ()))
-        if candidates:
-            present[media] = candidates[0][3]
-        if len(candidates) > 1:
-            duplicated[media] = tuple(relative for _, _, relative, _ in candidates)
-    missing = tuple(media for media in official if media not in present)
-    return MediaMatch(present, missing, tuple(extra), duplicated)
+            found[owner[0]].append((-owner[1], len(relative), relative, root / relative))
+    candidates = {media: sorted(found[media]) for media in official if media in found}
+    return MediaMatch(
+        present={media: files[0][3] for media, files in candidates.items()},
+        missing=tuple(media for media in official if media not in candidates),
+        extra=tuple(extra),
+        duplicated={m: tuple(relative for _, _, relative, _ in files) for m, files in candidates.items() if files[1:]},
+    )
 
 
 def linked_media(tables: Sequence[SplitTable], folder: Path) -> MediaMatch:
@@ -84,24 +72,3 @@ def _files(roots: Sequence[Path]) -> Iterator[tuple[Path, str]]:
             for name in sorted(names):
                 if not name.startswith("."):
                     yield root, os.path.relpath(os.path.join(folder, name), root)
-
-
-def _parts(path: str) -> Parts:
-    return tuple(path.casefold().split("/"))
-
-
-def _agreement(a: Parts, b: Parts) -> int:
-    """Trailing parts that two paths share."""
-    shared = 0
-    for x, y in zip(reversed(a), reversed(b), strict=False):
-        if x != y:
-            break
-        shared += 1
-    return shared
-
-
-def _owner(parts: Parts, candidates: Sequence[str], official: Mapping[str, Parts]) -> str | None:
-    if len(candidates) <= 1:
-        return candidates[0] if candidates else None
-    ranked = sorted((_agreement(parts, official[media]), media) for media in candidates)
-    return ranked[-1][1] if ranked[-1][0] > ranked[-2][0] else None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harbench import paths
 from harbench.datasets.tables import class_numbers, expand_splits, load_spec, load_split
 from harbench.errors import CacheError, MediaError
-from harbench.prepare.job import Job, PrepareReport, boxes_here, free_bytes
+from harbench.prepare.plan import Job, PrepareReport, boxes_here, free_bytes
 from harbench.records import DatasetSpec, MediaMatch, SplitTable, Track, silent
 
 if TYPE_CHECKING:
@@ -64,9 +64,8 @@ def prepare(
         CacheError: the disk is too small for the cache, or full.
     """
     from harbench.frames.decoders import choose_decoder
-    from harbench.prepare.dry_run import plan
-    from harbench.prepare.for_recipe import missing_media, needed_caches, recipe_of, run_command
     from harbench.prepare.ingest import IngestConfig, ingest
+    from harbench.prepare.plan import missing_media, needed_caches, plan, recipe_of, run_command
     from harbench.prepare.poses import check_poses
     from harbench.prepare.transfer import FetchConfig
 
@@ -112,7 +111,7 @@ def _adopted(
     name: str, own: OwnOptions | None, home: Path, dest: Path, archives: Sequence[Path], track: Track
 ) -> tuple[str, Sequence[Path], tuple[str, ...]]:
     """The data set's name, its archives, and notes: of a user's folder, once it is a data set in the home `dest`."""
-    from harbench.prepare.custom import adopt, refuse_nameless
+    from harbench.prepare.own_write import adopt, refuse_nameless
 
     if own is None:
         refuse_nameless(name, home)
@@ -129,8 +128,8 @@ def _cached(job: Job, found: MediaMatch, allow_missing: bool) -> PrepareReport:
     from harbench.frames.fill import Decoding
     from harbench.frames.streams import STREAMS
     from harbench.prepare.download import fetched_archives
-    from harbench.prepare.for_recipe import next_command
     from harbench.prepare.manifest import record_media
+    from harbench.prepare.plan import next_command
     from harbench.prepare.poses import find_poses, pose_files
 
     spec, home, folder = job.spec, job.home, job.folder

@@ -5,7 +5,6 @@ A component never sees a whole recipe, only its own part. `load_recipe` reports 
 
 from __future__ import annotations
 
-from harbench.recipe.fusion import Fusion, FusionData, Member
 from harbench.recipe.inputs import (
     AugmentConfig,
     CacheConfig,
@@ -19,7 +18,7 @@ from harbench.recipe.inputs import (
     Whole,
 )
 from harbench.recipe.load import differing_keys, dump_recipe, load_any, load_document, load_recipe, load_resolved
-from harbench.recipe.schema import EvalConfig, ExpectConfig, ModelConfig, Recipe
+from harbench.recipe.schema import EvalConfig, ExpectConfig, Fusion, FusionData, Member, ModelConfig, Recipe
 from harbench.recipe.training import OptimizerConfig, ScheduleConfig, TrainConfig
 
 __all__ = [

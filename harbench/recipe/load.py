@@ -1,4 +1,4 @@
-"""Reading a recipe file: overrides, every problem at once by dotted path, and what differs between two."""
+"""Recipes: the shipped ones, reading a file with overrides, every problem at once by dotted path, and what differs in two."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from harbench import paths
 from harbench.errors import RecipeError, did_you_mean, nearest_or_all
 from harbench.paths import shipped
-from harbench.recipe.fusion import Fusion
-from harbench.recipe.schema import Recipe
+from harbench.recipe.schema import Fusion, Recipe
 
 _OWN = ("base", "name", "description", "expect")
 """What a recipe says of itself alone and does not take from its base: a variant is not held to its base's number."""
@@ -307,3 +307,20 @@ def _section(annotation: Any) -> type[BaseModel] | None:
     """The section that a key holds: itself, or where it is optional or a list."""
     candidates = [annotation, *getattr(annotation, "__args__", ())]
     return next((each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)), None)
+
+
+def recipe_paths() -> list[Path]:
+    """Every recipe that travels with harbench."""
+    return sorted(paths.shipped("recipes").glob("*.yaml"))
+
+
+def find_recipe(name: str) -> Path:
+    """A recipe by path, or a shipped one by file or name (`recipes/mc3_18.yaml`, `mc3_18.yaml`, `mc3_18`)."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = paths.shipped("recipes") / f"{path.name.removesuffix('.yaml')}.yaml"
+    if path.parent.name in ("", "recipes") and shipped.is_file():
+        return shipped
+    near = did_you_mean(path.stem, [each.stem for each in recipe_paths()])
+    raise RecipeError(f"there is no recipe {name}{near or '.'} `harbench recipes` lists those that are shipped.")

@@ -1,4 +1,4 @@
-"""A recipe: data, input, model, training, evaluation, and what number it is expected to give."""
+"""A recipe: data, input, model, training, evaluation, and what number it is expected to give; or the runs that it fuses."""
 
 from __future__ import annotations
 
@@ -153,3 +153,33 @@ class Recipe(Part):
             *(f"input.augment.{name}: {getattr(augment, name):g}, but data.cache.stream is {stream}" for name in found),
             *(f"train.{late}, but training ends after epoch {epochs}" for late in self.train.never_reached),
         )
+
+
+class FusionData(Part):
+    """What all of the runs were made on."""
+
+    dataset: str
+    split: str = ""
+    """Official split; empty: the data set's default."""
+
+
+class Member(Part):
+    """One of the runs."""
+
+    recipe: str
+    """Name of a recipe (with `+tag` of a variant), whose run on the same split with the same seed is meant; or the folder
+    of a run, as `harbench report` shows it."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Fusion(Part):
+    """Scores of finished runs, weighted and added."""
+
+    name: Name
+    description: str = ""
+    family: Family
+    data: FusionData
+    fuse: Annotated[tuple[Member, ...], Field(min_length=2)]
+    level: Literal["probabilities", "logits"] = "probabilities"
+    """What is added: softmax outputs, or what enters softmax, each already averaged over the views of a sample."""
+    expect: tuple[ExpectConfig, ...] = ()

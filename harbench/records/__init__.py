@@ -5,23 +5,21 @@ POSIX paths. Tensors are `[B, C, T, H, W]`, skeletons `[B, C, T, V, M]` (channel
 """
 
 from harbench.records.datasets import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
     Archive,
+    CacheReport,
     ClassLabel,
+    Clip,
     DatasetSpec,
+    FrameCache,
+    MediaInfo,
+    MediaMatch,
     Sample,
     SplitCheck,
     SplitTable,
     Subset,
     Unit,
-)
-from harbench.records.media import (
-    IMAGE_SUFFIXES,
-    VIDEO_SUFFIXES,
-    CacheReport,
-    Clip,
-    FrameCache,
-    MediaInfo,
-    MediaMatch,
 )
 from harbench.records.progress import (
     Track,
@@ -30,19 +28,17 @@ from harbench.records.progress import (
 from harbench.records.results import (
     UNKNOWN,
     Comparability,
+    EpochStats,
     JointInterval,
     Leaderboard,
+    Metrics,
+    Predictions,
     ProtocolFacts,
     PublishedResult,
     Row,
     RunRecord,
     RunReport,
     Table,
-)
-from harbench.records.scores import (
-    EpochStats,
-    Metrics,
-    Predictions,
 )
 
 __all__ = [

@@ -67,8 +67,8 @@ def check(
 
 def _chosen(names: Sequence[str], runs: Path) -> tuple[list[RunRecord], dict[str, str]]:
     """The finished runs that are meant, and those of the same recipes that cannot be read."""
-    from harbench.recipe.shipped import find_recipe
-    from harbench.runs.store import load_run, load_runs
+    from harbench.recipe.load import find_recipe
+    from harbench.runs.folder import load_run, load_runs
 
     records, damaged = load_runs(runs)
     plain = [each for each in records if not _variant(each) or each.protocol.selection == "test"]

@@ -19,7 +19,7 @@ from harbench.analysis.thumbnails import thumbnails
 from harbench.errors import RunError
 from harbench.files import csv_text
 from harbench.records import Leaderboard, RunRecord
-from harbench.runs.store import load_class_keys, load_predictions
+from harbench.runs.folder import load_class_keys, load_predictions
 
 SAMPLES = 4
 """Best and worst samples that are shown, each."""

@@ -1,9 +1,11 @@
-"""A leaderboard as Markdown, CSV or LaTeX. Percent with two decimals. The html page has a room of its own, `page/`."""
+"""A leaderboard as Markdown, CSV, LaTeX or badges. Percent with two decimals. The html page has a room of its own, `page/`."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
@@ -188,3 +190,27 @@ def _tex_name(row: Row) -> str:
 def tex(text: str) -> str:
     """Text with LaTeX's special characters escaped."""
     return "".join(_TEX.get(character, character) for character in " ".join(text.split())).replace("±", r"$\pm$")
+
+
+def badges(board: Leaderboard) -> dict[str, str]:
+    """File name -> JSON of a badge, for every table in which an own run has a place."""
+    found: dict[str, str] = {}
+    for table in board.tables:
+        row = next((row for row in table.rows if row.kind == "run" and row.place is not None), None)
+        if row is not None:
+            message = f"{with_spread(row)} %"
+            badge = {"schemaVersion": 1, "label": _label(table), "message": message, "color": "0a5cc2"}
+            found[_name(table)] = json.dumps(badge, ensure_ascii=False) + "\n"
+    return found
+
+
+def _label(table: Table) -> str:
+    """`UCF-101, split 1: top-1 accuracy`"""
+    return f"{table.title.partition(':')[0]}: {METRICS.get(table.key.metric, table.key.metric)}"
+
+
+def _name(table: Table) -> str:
+    """The comparability key in a file name: `ucf101-101-classes-split1-video-top1-video-none.json`."""
+    key = table.key
+    parts = (key.dataset, key.label_set, key.split_set, key.unit, key.metric, key.level, key.given)
+    return f"{re.sub(r'[^A-Za-z0-9_+]+', '-', '-'.join(parts))}.json"

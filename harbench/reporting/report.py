@@ -51,13 +51,12 @@ def report(
         HarbenchError: there is neither a run nor a published number to show.
     """
     from harbench.datasets.tables import load_spec, published_names
-    from harbench.reporting.badges import badges
     from harbench.reporting.details import load_details
     from harbench.reporting.leaderboard import build_leaderboard
     from harbench.reporting.page.build import render_page
     from harbench.reporting.published import load_published
-    from harbench.reporting.render import render
-    from harbench.runs.store import load_runs
+    from harbench.reporting.render import badges, render
+    from harbench.runs.folder import load_runs
 
     records, damaged = load_runs(runs)
     for name in datasets:

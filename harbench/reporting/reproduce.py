@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from harbench.errors import DatasetError, HarbenchError
 from harbench.files import write_text
-from harbench.recipe.shipped import recipe_paths
+from harbench.recipe.load import recipe_paths
 from harbench.records import Track, silent
 from harbench.reporting.check import CheckReport, check
 from harbench.runs.catalog import read_any
-from harbench.runs.execute import Wanted, run
+from harbench.runs.execute import run
+from harbench.runs.plan import Wanted
 
 if TYPE_CHECKING:
     from harbench.recipe import Fusion, Recipe

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harbench.recipe.shipped import find_recipe, recipe_paths
+from harbench.recipe.load import find_recipe, recipe_paths
 
 if TYPE_CHECKING:
     from harbench.recipe import Fusion, Recipe

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harbench.errors import RunError
-from harbench.evaluation.processes import alone, choose_device
+from harbench.evaluation.distributed import alone, choose_device
 from harbench.files import locked, write_text
 from harbench.paths import cache_folder
 from harbench.records import RunRecord, Subset, Track, silent
-from harbench.runs.fitting import RunOptions
 from harbench.runs.folder import check_model_file
 from harbench.runs.inputs import Inputs, caches_of, open_inputs
+from harbench.runs.plan import RunOptions
 from harbench.runs.seen import Seen, media_id
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def open_run(
     """
     from harbench.models.build import build_model
     from harbench.recipe import load_resolved
-    from harbench.runs.store import WEIGHTS, checked_file, load_run
+    from harbench.runs.folder import WEIGHTS, checked_file, load_run
     from harbench.training.checkpoint import load_model_weights
 
     home = options.home
@@ -117,7 +117,7 @@ def _seen_in_test(
 
     RunError where there are any, unless `allow_seen` or the run's record says so itself.
     """
-    from harbench.runs.store import WEIGHTS
+    from harbench.runs.folder import WEIGHTS
 
     path, source = folder / WEIGHTS, f"{record.dataset} {record.split}"
     seen = Seen.of_metadata(path, metadata)
@@ -137,7 +137,7 @@ def _seen_in_test(
 
 def _check_samples(folder: Path, inputs: Inputs) -> None:
     """RunError where the data set was made again since, with other test samples, which the weights may have seen."""
-    from harbench.runs.store import load_predictions
+    from harbench.runs.folder import load_predictions
 
     scored, test = set(load_predictions(folder).ids), set(inputs.test.ids)
     if scored != test:

@@ -2,67 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harbench.errors import RunError
-from harbench.evaluation.processes import choose_device, is_rank_zero, process_group
-from harbench.records import RunRecord, RunReport, Track, silent
-from harbench.runs.catalog import read_any
-from harbench.runs.fitting import RunOptions, opened, train
-from harbench.runs.folder import locked_run, run_folder
-from harbench.runs.inputs import Inputs
-from harbench.runs.jointly import join_splits
-from harbench.runs.record import Evaluated, make_record, model_metadata
+from harbench.evaluation.distributed import choose_device, environment, is_rank_zero, process_group
+from harbench.files import write_text
+from harbench.records import EpochStats, RunRecord, RunReport, Track, silent
+from harbench.runs.folder import keep_model_file, locked_run, log_file
+from harbench.runs.inputs import CACHES, Inputs, caches_of, from_runs, obstacles, open_inputs, with_seen
+from harbench.runs.joint import join_splits
+from harbench.runs.plan import Planned, RunOptions, Wanted, plan, warn_of_settings
+from harbench.runs.record import Evaluated, make_record, model_metadata, view_gflops
+from harbench.runs.seen import write_train_ids
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
-    from harbench.recipe import Fusion, Recipe
+    from harbench.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Planned:
-    """One run, before anything of it is there."""
-
-    name: str
-    """The recipe as the user named it."""
-    recipe: Recipe | Fusion
-    """On its split."""
-    folder: Path
-    seed: int
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Recipes x splits x seeds, as they were asked for."""
-
-    recipes: Sequence[str]
-    split: str = ""
-    seeds: Sequence[int] = (0,)
-    overrides: tuple[str, ...] = ()
-    tag: str = ""
-
-    def planned(self, home: Path, runs: Path) -> list[Planned]:
-        """The single runs, in this order. Raises RecipeError before the first where any recipe is wrong."""
-        from harbench.datasets.tables import expand_splits, load_spec
-
-        planned = []
-        for name, recipe in [(name, read_any(name, self.overrides, home=home)) for name in self.recipes]:
-            spec = load_spec(recipe.data.dataset, home)
-            for each in expand_splits(spec, self.split or recipe.data.split or spec.splits[0], home):
-                chosen = recipe.model_copy(update={"data": recipe.data.model_copy(update={"split": each})})
-                for seed in self.seeds:
-                    folder = runs / run_folder(chosen, self.overrides, self.tag, seed)
-                    planned.append(Planned(name, chosen, folder, seed))
-        return planned
+log = logging.getLogger(__name__)
 
 
 def run(
@@ -95,8 +65,6 @@ def run(
         CacheError, WeightsError: what is missing, and the command that mends it.
         RunError: the folder belongs to another recipe, or is in use.
     """
-    from harbench.runs.plan import plan
-
     wanted = Wanted(recipes, split, range(seeds) if seed is None else (seed,), overrides, tag)
     if prepare and not dry_run:
         prepare_inputs(recipes, home=home, split=split, overrides=overrides, ok_missing=ok_missing, track=track)
@@ -131,8 +99,8 @@ def prepare_inputs(
     cannot be had stop nothing. Raises what `prepare` raises.
     """
     from harbench.files import locked
-    from harbench.prepare.for_recipe import missing_media
     from harbench.prepare.pipeline import prepare
+    from harbench.prepare.plan import missing_media
     from harbench.recipe import Fusion
 
     for planned in Wanted(recipes, split, overrides=overrides).planned(home, home):
@@ -147,8 +115,8 @@ def prepare_inputs(
 
 def _one_run(planned: Planned, options: RunOptions) -> RunReport:
     from harbench.recipe import Fusion
+    from harbench.runs.folder import load_run
     from harbench.runs.fuse import check_current, fuse_runs
-    from harbench.runs.store import load_run
 
     recipe, folder, seed, runs = planned.recipe, planned.folder, planned.seed, options.runs
     with locked_run(recipe, folder, options.force) as finished:
@@ -171,7 +139,7 @@ def _train_and_evaluate(
     from harbench.evaluation.metrics import score
     from harbench.evaluation.predict import predict
     from harbench.frames.streams import normalize
-    from harbench.runs.store import save_run
+    from harbench.runs.folder import save_run
     from harbench.training.checkpoint import INEXACT, save_model
 
     recipe = inputs.recipe
@@ -196,9 +164,71 @@ def _train_and_evaluate(
     return summary(record, str(folder), "finished")
 
 
+@contextmanager
+def opened(recipe: Recipe, folder: Path, seed: int, device: torch.device, options: RunOptions) -> Iterator[Inputs]:
+    """What the recipe reads, with everything beside the weights written into `folder`; log lines go to its log.txt.
+
+    Raises RunError with all that is in the way at once.
+    """
+    from harbench.recipe import dump_recipe
+
+    written, recipe = recipe, from_runs(recipe, options.runs)
+    read: dict[str, Any] = {"home": options.home, "ok_missing": options.ok_missing, "caches": caches_of(folder)}
+    in_the_way = obstacles(recipe, allow_seen=options.allow_seen, **read)
+    if in_the_way:
+        raise RunError("\n\n".join(in_the_way))
+    inputs = with_seen(open_inputs(recipe, seed, **read), allow_seen=options.allow_seen)
+    if not is_rank_zero():
+        yield inputs
+        return
+    write_text(folder / "recipe.yaml", dump_recipe(written))
+    write_text(folder / CACHES, "\n".join(inputs.caches) + "\n")
+    keep_model_file(recipe, folder)
+    write_text(folder / "environment.json", json.dumps(environment(device), indent=2))
+    write_train_ids(folder, inputs.seen)
+    with log_file(folder / "log.txt"):
+        log.info("%s", folder)
+        if inputs.seen_in_test or inputs.seen.unknown:
+            log.warning("%s: this run will be shown and never ranked", inputs.partial)
+        yield inputs
+
+
+def train(
+    inputs: Inputs, folder: Path, seed: int, device: torch.device, track: Track
+) -> tuple[nn.Module, list[EpochStats]]:
+    """The trained model. With `refit`, the number of epochs is chosen on val first, then all of train is used."""
+    import torch
+
+    from harbench.frames.streams import normalize
+    from harbench.models.build import build_model
+    from harbench.training.fit import chosen_epochs, fit
+    from harbench.training.setup import TrainData
+
+    recipe, config = inputs.recipe, inputs.recipe.train
+    classes = [label.key for label in inputs.table.classes]
+
+    def fresh() -> nn.Module:
+        torch.manual_seed(seed)
+        return build_model(recipe.model, len(classes), classes=classes)
+
+    if is_rank_zero():
+        warn_of_settings(recipe)
+    view_gflops(fresh(), recipe, inputs.spec, len(classes))  # before hours of decoding: does the input fit the model?
+    data = TrainData(inputs.train, inputs.val, partial(normalize, config=recipe.input), track)
+    if inputs.all_train is not None:
+        chosen = chosen_epochs(fit(fresh(), data, config, device=device, seed=seed, run_dir=folder / "choose"))
+        log.info("val chose %d of %d epochs; training on train and val together", chosen, config.epochs)
+        data = replace(data, train=inputs.all_train, val=None)
+        config = config.model_copy(
+            update={"stop_epoch": chosen, "selection": "last", "refit": False, "early_stopping": None}
+        )
+    model = fresh()
+    return model, fit(model, data, config, device=device, seed=seed, run_dir=folder)
+
+
 def damaged(each: Planned) -> RunReport | None:
     """What is said of a finished run among others whose record cannot be read; None where there is nothing to say."""
-    from harbench.runs.store import RECORD, load_run
+    from harbench.runs.folder import RECORD, load_run
 
     try:
         if (each.folder / RECORD).exists():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from harbench import __version__
 from harbench.errors import RunError, did_you_mean
-from harbench.evaluation.processes import environment, is_rank_zero
+from harbench.evaluation.distributed import environment, is_rank_zero
 from harbench.files import write_text
 from harbench.records import ClassLabel, Comparability, Metrics, Predictions, ProtocolFacts, RunRecord, RunReport
 from harbench.runs.folder import log_file
@@ -47,11 +47,10 @@ def fuse_runs(fusion: Fusion, folder: Path, seed: int, *, home: Path, runs: Path
     """
     import torch
 
-    from harbench.evaluation.fusion import fuse_scores
-    from harbench.evaluation.metrics import score
+    from harbench.evaluation.metrics import fuse_scores, score
     from harbench.recipe import dump_recipe
+    from harbench.runs.folder import save_run
     from harbench.runs.record import intervals_of
-    from harbench.runs.store import save_run
 
     parts = _opened(fusion, seed, runs)
     _check_alike(parts)
@@ -109,7 +108,7 @@ def fusion_plan(fusion: Fusion, folder: Path, seed: int, *, runs: Path) -> RunRe
 
 def check_current(record: RunRecord, runs: Path) -> None:
     """RunError when one of the runs that a finished fusion is made of was repeated since."""
-    from harbench.runs.store import load_run
+    from harbench.runs.folder import load_run
 
     for name in record.members:
         folder = _at(name, runs)
@@ -118,7 +117,7 @@ def check_current(record: RunRecord, runs: Path) -> None:
 
 
 def _opened(fusion: Fusion, seed: int, runs: Path) -> list[_Part]:
-    from harbench.runs.store import load_class_keys, load_predictions, load_run
+    from harbench.runs.folder import load_class_keys, load_predictions, load_run
 
     missing = [command for each in fusion.fuse if (command := _command(each, fusion, seed, runs))]
     if missing:
@@ -148,7 +147,7 @@ def _folder_of(member: Member, fusion: Fusion, seed: int, runs: Path) -> Path:
 
 def _command(member: Member, fusion: Fusion, seed: int, runs: Path) -> str:
     """What finishes the run; empty when it is finished."""
-    from harbench.recipe.shipped import recipe_paths
+    from harbench.recipe.load import recipe_paths
 
     folder = _folder_of(member, fusion, seed, runs)
     if (folder / "run.json").is_file():

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harbench.errors import RecipeError, RunError
-from harbench.evaluation.processes import choose_device, is_rank_zero, process_group
+from harbench.evaluation.distributed import choose_device, is_rank_zero, process_group
 from harbench.files import csv_cell, replacing
 from harbench.records import EpochStats, Track, silent
 from harbench.runs.catalog import read_recipe
-from harbench.runs.execute import Wanted
-from harbench.runs.fitting import RunOptions, opened, train
+from harbench.runs.execute import opened, train
 from harbench.runs.folder import checked_tag, locked_run
+from harbench.runs.plan import RunOptions, Wanted
 
 if TYPE_CHECKING:
     from harbench.recipe import Recipe

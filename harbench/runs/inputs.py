@@ -304,7 +304,7 @@ def obstacles(
 def _check_weights(recipe: Recipe) -> None:
     """Raise what keeps the weights that a recipe starts from from being had, or from being those of the run it names."""
     from harbench.models.weights import check_weights
-    from harbench.runs.store import WEIGHTS, checked_file
+    from harbench.runs.folder import WEIGHTS, checked_file
 
     check_weights(recipe.model)
     if recipe.model.init_from is not None:

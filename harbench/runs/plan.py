@@ -1,15 +1,19 @@
-"""`run --dry-run`: what a recipe resolves to and what it would cost on this machine, and what is in the way."""
+"""What `run` will do: recipes x splits x seeds, and for `--dry-run` what each costs here and what is in the way."""
 
 from __future__ import annotations
 
 import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harbench import paths
-from harbench.errors import WeightsError
-from harbench.records import RunReport
-from harbench.runs.fitting import RunOptions, warn_of_settings
+from harbench.errors import HarbenchWarning, WeightsError
+from harbench.records import RunReport, Track, silent
+from harbench.runs.catalog import read_any
+from harbench.runs.folder import run_folder
 from harbench.runs.inputs import from_runs, load_table, obstacles
 from harbench.runs.record import input_shapes, view_gflops
 
@@ -18,6 +22,65 @@ if TYPE_CHECKING:
 
     from harbench.recipe import Fusion, Recipe
     from harbench.records import SplitTable
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where runs read and write, and how they are made, whatever the recipe."""
+
+    home: Path
+    runs: Path
+    device: str = "auto"
+    force: bool = False
+    ok_missing: int = 0
+    allow_seen: bool = False
+    track: Track = silent
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run, before anything of it is there."""
+
+    name: str
+    """The recipe as the user named it."""
+    recipe: Recipe | Fusion
+    """On its split."""
+    folder: Path
+    seed: int
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Recipes x splits x seeds, as they were asked for."""
+
+    recipes: Sequence[str]
+    split: str = ""
+    seeds: Sequence[int] = (0,)
+    overrides: tuple[str, ...] = ()
+    tag: str = ""
+
+    def planned(self, home: Path, runs: Path) -> list[Planned]:
+        """The single runs, in this order. Raises RecipeError before the first where any recipe is wrong."""
+        from harbench.datasets.tables import expand_splits, load_spec
+
+        planned = []
+        for name, recipe in [(name, read_any(name, self.overrides, home=home)) for name in self.recipes]:
+            spec = load_spec(recipe.data.dataset, home)
+            for each in expand_splits(spec, self.split or recipe.data.split or spec.splits[0], home):
+                chosen = recipe.model_copy(update={"data": recipe.data.model_copy(update={"split": each})})
+                for seed in self.seeds:
+                    folder = runs / run_folder(chosen, self.overrides, self.tag, seed)
+                    planned.append(Planned(name, chosen, folder, seed))
+        return planned
+
+
+def warn_of_settings(recipe: Recipe) -> None:
+    """Warn of what a recipe asks for that it can hardly mean."""
+    from harbench.models.build import check_normalization
+
+    check_normalization(recipe)
+    for setting in recipe.idle:
+        warnings.warn(f"without effect: {setting}", HarbenchWarning, stacklevel=2)
 
 
 def plan(recipe: Recipe | Fusion, folder: Path, seed: int, options: RunOptions) -> RunReport:

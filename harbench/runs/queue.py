@@ -1,23 +1,32 @@
-"""`run --workers N` and `run --slurm`: every recipe x split x seed as a process of its own, several at once."""
+"""`run --workers N` and `run --slurm`: every recipe x split x seed as a process of its own, several at once.
+
+Whatever becomes of one run, the others go on; interrupted, each finishes its step and saves, and the same command goes
+on from there to the bit.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import closing
+import threading
+import time
+from collections import deque
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harbench.errors import RunError
 from harbench.records import RunReport, Track, silent
-from harbench.runs.execute import Planned, Wanted, damaged, summary, without_number
+from harbench.runs.execute import damaged, summary, without_number
 from harbench.runs.folder import locked_run
 from harbench.runs.fuse import check_current
-
-if TYPE_CHECKING:
-    from harbench.runs.jobs import Job
+from harbench.runs.plan import Planned, Wanted
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +87,6 @@ def queue(
 
 def _job(each: Planned, *, home: Path, runs: Path, options: Sequence[str]) -> Job:
     """The command line of one run."""
-    from harbench.runs.jobs import Job
 
     name = each.folder.relative_to(runs)
     words = [sys.executable, "-m", "harbench", "--home", str(home), "--runs", str(runs), "run", each.name]
@@ -87,7 +95,7 @@ def _job(each: Planned, *, home: Path, runs: Path, options: Sequence[str]) -> Jo
 
 
 def _finished(each: Planned, runs: Path) -> RunReport:
-    from harbench.runs.store import load_run
+    from harbench.runs.folder import load_run
 
     if damage := damaged(each):
         return damage
@@ -100,8 +108,7 @@ def _finished(each: Planned, runs: Path) -> RunReport:
 def _run_here(
     planned: Sequence[Planned], jobs: Sequence[Job], workers: int, devices: int, device: str, track: Track
 ) -> dict[Path, RunReport]:
-    from harbench.runs.jobs import places, run_jobs, signals_interrupt
-    from harbench.runs.store import load_run
+    from harbench.runs.folder import load_run
 
     if not jobs:
         return {}
@@ -123,7 +130,6 @@ def _run_here(
 def _submitted(
     planned: Sequence[Planned], jobs: Sequence[Job], runs: Path, slurm: Sequence[str], at_once: int
 ) -> dict[Path, RunReport]:
-    from harbench.runs.jobs import submit
 
     if not jobs:
         return {}
@@ -145,3 +151,199 @@ def _setting(text: str) -> tuple[str, Any]:
     if not key or loaded is None:
         raise RunError(f"--slurm {text}: expected key=value, e.g. partition=gpu or timeout_min=720")
     return key, loaded
+
+
+logger = logging.getLogger(__name__)
+
+DONE = (0, 3)
+"""Exit codes of a run that has its number; 3: some test samples have no score."""
+Place = Mapping[str, str]
+"""What a process finds in its environment beside the parent's: its GPUs, its number of threads."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to be done."""
+
+    name: str
+    command: tuple[str, ...]
+    log: Path
+    """What the process says, both of stdout and stderr; begun anew with every start."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A job that ended, well or not."""
+
+    job: Job
+    code: int
+    """Exit code; negative: the signal that killed it."""
+    seconds: float
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no number: the last message in the log, and where that is; empty when there is one."""
+        if self.code in DONE:
+            return ""
+        text = "\n" + self.job.log.read_text(encoding="utf-8", errors="replace").strip()
+        _, message, told = text.rpartition("\nharbench: ")  # as the command line puts an error in a log
+        told = told if message else text.rpartition("\n")[2]
+        ended = f"exit code {self.code}" if self.code >= 0 else f"killed by {signal.Signals(-self.code).name}"
+        return f"{told}\n({ended}; all of it: {self.job.log})".strip()
+
+
+def places(workers: int, devices: int, device: str) -> list[Place]:
+    """Where `workers` runs can be at once, each on `devices` GPUs that no other of them has, or with its share of cores.
+
+    `device` is auto, cpu or cuda. A user's own CUDA_VISIBLE_DEVICES says which GPUs there are, and OMP_NUM_THREADS wins.
+    Raises RunError when there are fewer GPUs.
+    """
+    import torch
+
+    threads = str(max(1, (os.cpu_count() or 1) // (workers * devices)))
+    place = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+        return [place] * workers
+    if device not in ("auto", "cuda"):
+        raise RunError(f"--device {device}: several runs at once have no use for one device; say cuda, cpu or auto")
+    there = torch.cuda.device_count()
+    if workers * devices > there:
+        raise RunError(
+            f"{workers} runs at once need {workers * devices} GPUs, and there are {there}. "
+            + (f"Say --workers {there // devices}, or --device cpu" if there >= devices else "Say --device cpu")
+        )
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = visible.split(",") if visible else [str(number) for number in range(there)]
+    shares = [names[first : first + devices] for first in range(0, workers * devices, devices)]
+    return [{**place, "CUDA_VISIBLE_DEVICES": ",".join(share)} for share in shares]
+
+
+def run_jobs(jobs: Sequence[Job], places: Sequence[Place]) -> Generator[Outcome, None, None]:
+    """Run every job once, one at a time in each place, and yield them as they end.
+
+    Closed early, or interrupted, it stops what runs: each finishes its step and saves.
+    """
+    waiting, free = deque(jobs), deque(places)
+    running: dict[subprocess.Popen[bytes], tuple[Job, Place, float]] = {}
+    try:
+        while waiting or running:
+            while waiting and free:
+                job, place = waiting.popleft(), free.popleft()
+                running[start(job, place)] = job, place, time.monotonic()
+                logger.info("%s: started, its log is %s", job.name, job.log)
+            for process in [each for each in running if each.poll() is not None]:
+                job, place, began = running.pop(process)
+                free.append(place)
+                yield Outcome(job, process.returncode, time.monotonic() - began)
+            time.sleep(0.1)
+    finally:
+        if running:
+            logger.info("stopping %d runs after their current step", len(running))
+        stop(running)
+
+
+def start(job: Job, place: Place) -> subprocess.Popen[bytes]:
+    """The job's process. It has a group of its own: a Ctrl-C at the terminal reaches it once, through `stop`."""
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    with open(job.log, "wb") as log:
+        return subprocess.Popen(
+            job.command,
+            env={**os.environ, **place},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+        )
+
+
+def stop(processes: Collection[subprocess.Popen[bytes]]) -> None:
+    """Interrupt the processes and wait until they have saved; a second Ctrl-C kills them."""
+    for process in processes:
+        process.send_signal(signal.SIGINT)
+    try:
+        for process in processes:
+            process.wait()
+    except KeyboardInterrupt:
+        for process in processes:
+            process.kill()
+        raise
+
+
+@contextmanager
+def signals_interrupt() -> Iterator[None]:
+    """Within the block `kill` and a closed terminal are Ctrl-C, so that no process of the queue is left behind.
+
+    Ctrl-C itself arrives even where a shell had it ignored, in a background job; `nohup` is respected.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass
+class Submitted:
+    """A job as submitit calls it on a node. Preempted or out of time, its run saves and the job is queued again."""
+
+    job: Job
+    process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self) -> int:
+        """The exit code of the run; raises RunError where it has no number."""
+        began = time.monotonic()
+        handler = signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # SLURM sends it to every process of the job: it is
+        try:  # for submitit, would end the run, and what is ignored here is ignored by a new process
+            self.process = start(self.job, {})
+        finally:
+            signal.signal(signal.SIGUSR2, handler)
+        os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)  # unlike `wait`, leaves that to `checkpoint`
+        outcome = Outcome(self.job, self.process.wait(), time.monotonic() - began)
+        if outcome.trouble:
+            raise RunError(f"{self.job.name}: {outcome.trouble}")
+        return outcome.code
+
+    def checkpoint(self) -> Any:
+        """What submitit queues instead: the same again, which goes on where this one was."""
+        from submitit.helpers import DelayedSubmission
+
+        if self.process is not None:
+            stop([self.process])
+        return DelayedSubmission(Submitted(self.job))
+
+
+def submit(
+    jobs: Sequence[Job], folder: Path, parameters: Mapping[str, Any], *, at_once: int = 0, cluster: str = "slurm"
+) -> list[Any]:
+    """Submit the jobs as one array and return submitit's jobs; its own files and logs go to `folder`.
+
+    `parameters` are submitit's (timeout_min, gpus_per_node, ...) or SLURM's (partition, account, gres, ...); at most
+    `at_once` run at the same time, 0: no limit. A job that runs out of time is queued again, as often as it takes.
+
+    Raises RunError: submitit is not installed, this is no cluster, or it refuses the parameters.
+    """
+    try:
+        import submitit
+    except ImportError:
+        raise RunError(
+            "--slurm submits through submitit, which is not installed: pip install 'harbench[slurm]'"
+        ) from None
+    if not {"timeout_min", "time"} & parameters.keys():
+        raise RunError("say how many minutes a job may take, e.g. --slurm timeout_min=720; one that needs more goes on")
+    named = {f"{cluster}_{key}": value for key, value in parameters.items()}
+    if at_once:
+        named[f"{cluster}_array_parallelism"] = at_once
+    try:
+        executor = submitit.AutoExecutor(folder, cluster=cluster, **{f"{cluster}_max_num_timeout": 1000})
+        executor.update_parameters(name="harbench", stderr_to_stdout=True, **named)
+        with executor.batch():
+            return [executor.submit(Submitted(job)) for job in jobs]
+    except (RuntimeError, NameError, ValueError) as error:
+        raise RunError(f"SLURM does not take the jobs: {error}") from None

@@ -127,7 +127,7 @@ def input_shape(recipe: Recipe, spec: DatasetSpec) -> tuple[int, ...]:
 
 def pose_shape(spec: DatasetSpec) -> tuple[int, int]:
     """Channels and joints of a data set's poses: its own, or MediaPipe's."""
-    from harbench.frames.landmarks import CHANNELS, LANDMARKS
+    from harbench.frames.poses import CHANNELS, LANDMARKS
 
     return spec.pose_shape if any(spec.pose_shape) else (CHANNELS, LANDMARKS)
 

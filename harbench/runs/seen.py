@@ -106,7 +106,7 @@ def seen_before(config: ModelConfig) -> Seen:
     """What the weights that a recipe starts from were trained on; nothing is known to be said of published ones."""
     from harbench.models.hubs import is_published
     from harbench.models.weight_files import read_metadata
-    from harbench.runs.store import WEIGHTS
+    from harbench.runs.folder import WEIGHTS
 
     if config.init_from is not None:
         folder = expanded(config.init_from)
@@ -130,7 +130,7 @@ def run_seen(folder: Path) -> Seen:
 
 def write_train_ids(folder: Path, seen: Seen) -> None:
     """train_ids.txt.gz, so that scoring these samples later can be refused."""
-    from harbench.runs.store import TRAIN_IDS
+    from harbench.runs.folder import TRAIN_IDS
 
     with replacing(folder / TRAIN_IDS, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
         packed.writelines(f"{line}\n".encode() for line in seen.lines)
@@ -138,7 +138,7 @@ def write_train_ids(folder: Path, seen: Seen) -> None:
 
 def read_train_ids(folder: Path) -> list[str]:
     """The lines of a finished run's train_ids.txt.gz. Raises RunError when it is missing, empty or damaged."""
-    from harbench.runs.store import TRAIN_IDS, checked_file
+    from harbench.runs.folder import TRAIN_IDS, checked_file
 
     try:
         with gzip.open(checked_file(folder, TRAIN_IDS), "rt", encoding="utf-8") as lines:

@@ -27,7 +27,7 @@ from harbench.frames.streams import normalize
 from harbench.paths import cache_folder, media_folder
 from harbench.records import FrameCache, MediaInfo, Predictions
 from harbench.runs.evaluate import OpenRun, open_run
-from harbench.runs.fitting import RunOptions
+from harbench.runs.plan import RunOptions
 
 SIDE = 128
 CACHES = {

@@ -31,8 +31,8 @@ from harbench.evaluation.predict import predict
 from harbench.frames.streams import normalize
 from harbench.paths import media_folder
 from harbench.runs.evaluate import open_run
-from harbench.runs.fitting import RunOptions
-from harbench.runs.store import save_run
+from harbench.runs.folder import save_run
+from harbench.runs.plan import RunOptions
 from harbench.training.checkpoint import load_model_weights
 
 Tensors = dict[str, torch.Tensor]

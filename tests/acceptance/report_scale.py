@@ -29,7 +29,7 @@ from harbench.datasets.tables import load_split
 from harbench.evaluation.metrics import score
 from harbench.records import Comparability, Metrics, Predictions, ProtocolFacts, RunRecord, SplitTable
 from harbench.runs.comparability import fingerprint
-from harbench.runs.store import save_run
+from harbench.runs.folder import save_run
 
 BOUNDS = {
     "page, MB": 5.0,

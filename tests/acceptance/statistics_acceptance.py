@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from harbench.analysis.comparison import sign_flip
 from harbench.evaluation import intervals
+from harbench.evaluation.intervals import sign_flip
 from harbench.reporting.verdicts import PRIOR, judge
 
 SHARES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from harbench.analysis.alterations import ORDERS, Blanked, box_of_joints
+from harbench.analysis.ablate import ORDERS, Blanked, box_of_joints
 from harbench.evaluation.intervals import paired_interval
 from harbench.frames.clips import ClipDataset
 from harbench.recipe import EvalConfig, InputConfig

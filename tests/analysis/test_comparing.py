@@ -15,7 +15,7 @@ from harbench.datasets.tables import load_split
 from harbench.errors import RunError
 from harbench.evaluation.metrics import score
 from harbench.records import Comparability, Predictions, ProtocolFacts, RunRecord
-from harbench.runs.store import save_run
+from harbench.runs.folder import save_run
 
 
 def make_run(runs: Path, recipe: str, home: Path, wrong: tuple[int, ...], samples: int | None = None) -> Path:

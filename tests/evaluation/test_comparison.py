@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from harbench.analysis.comparison import compare_hits, holm, sign_flip
+from harbench.analysis.compare import compare_hits
+from harbench.evaluation.intervals import holm, sign_flip
 
 
 @settings(max_examples=20, deadline=None)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from harbench.evaluation.fusion import fuse_scores
+from harbench.evaluation.metrics import fuse_scores
 from harbench.records import Predictions
 
 IDS = ("a", "b", "c")

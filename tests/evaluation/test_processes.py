@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from toys import toy_videos
 
 from harbench import api
-from harbench.runs.store import load_predictions
+from harbench.runs.folder import load_predictions
 
 MODEL = """
 from torch import nn

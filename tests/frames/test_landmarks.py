@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from harbench.errors import MediaError
-from harbench.frames import landmarks as module
+from harbench.frames import poses as module
 from harbench.frames.decode import Frame
-from harbench.frames.landmarks import BUNDLE, URL, _landmarks, _write, check_landmarker, extract_poses
+from harbench.frames.poses import BUNDLE, URL, _landmarks, _write, check_landmarker, extract_poses
 
 
 def point(x: float, y: float, z: float, visibility: float) -> SimpleNamespace:

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from toys import write_video
 
-from harbench.diagnose.isolated import answers
-from harbench.diagnose.probe import DecoderProbe, probe_video, read_beside_pyav
+from harbench.diagnose.probe import DecoderProbe, answers, probe_video, read_beside_pyav
 from harbench.errors import MediaError
 from harbench.frames import decoders
 from harbench.frames.decode import DecodedMedia, Frame, open_video

@@ -20,8 +20,8 @@ from toys import many_people, toy_videos
 from harbench import api
 from harbench.datasets.tables import load_spec
 from harbench.errors import ArchiveError, CacheError, DownloadError, RunError
-from harbench.prepare.job import free_bytes
 from harbench.prepare.pipeline import official_order
+from harbench.prepare.plan import free_bytes
 
 TOY = """
 from harbench.records import Archive, DatasetSpec

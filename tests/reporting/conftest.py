@@ -22,7 +22,7 @@ from harbench.records import (
 )
 from harbench.reporting.leaderboard import build_leaderboard
 from harbench.runs.comparability import fingerprint
-from harbench.runs.store import save_run
+from harbench.runs.folder import save_run
 
 KEY = Comparability(
     dataset="ucf101",

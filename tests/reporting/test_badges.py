@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 
 from harbench.records import Leaderboard, PublishedResult, RunRecord
-from harbench.reporting.badges import badges
 from harbench.reporting.leaderboard import build_leaderboard
+from harbench.reporting.render import badges
 
 
 def test_a_badge_has_the_fields_of_the_endpoint(board: Leaderboard) -> None:

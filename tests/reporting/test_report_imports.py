@@ -19,7 +19,7 @@ from harbench.reporting.details import load_details
 from harbench.reporting.page.build import render_page
 from harbench.reporting.published import load_published
 from harbench.reporting.render import render
-from harbench.runs.store import load_runs
+from harbench.runs.folder import load_runs
 runs, _ = load_runs(Path(sys.argv[1]))
 board = build_leaderboard(runs, load_published("ucf101"))
 sizes = [len(render(board, kind)) for kind in ("md", "csv", "tex")]

@@ -18,7 +18,8 @@ from harbench.cli import app
 from harbench.errors import HarbenchError, RunError
 from harbench.records import Comparability, ProtocolFacts, RunRecord, RunReport
 from harbench.reporting import reproduce as reproducing
-from harbench.runs.execute import Wanted, summary
+from harbench.runs.execute import summary
+from harbench.runs.plan import Wanted
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,8 +15,8 @@ import pytest
 from harbench.errors import RunError
 from harbench.records import ClassLabel, Metrics, Predictions, RunRecord
 from harbench.reporting.details import load_detail
-from harbench.runs import store as runs_module
-from harbench.runs.store import load_predictions, load_run, load_runs, save_run
+from harbench.runs import folder as runs_module
+from harbench.runs.folder import load_predictions, load_run, load_runs, save_run
 
 CLASSES = (ClassLabel("jump", "jump high"), ClassLabel("run", "run"))
 METRICS = Metrics(

@@ -19,8 +19,8 @@ from toys import many_people
 
 from harbench import api, cli
 from harbench.errors import RunError
+from harbench.runs.folder import load_run
 from harbench.runs.seen import METADATA
-from harbench.runs.store import load_run
 
 RUN, FOLD, OTHER = (f"many/{name}/seed0" for name in ("many+a/official", "many+a/lopo-eve", "many+b/official"))
 """lopo-eve trains on fay, who is in the test subset of official."""

@@ -17,7 +17,7 @@ from harbench import api
 from harbench.errors import RecipeError, RunError
 from harbench.files import sha256
 from harbench.records import Predictions
-from harbench.runs.store import load_predictions, load_run
+from harbench.runs.folder import load_predictions, load_run
 
 FUSION = {
     "family": "two-stream",

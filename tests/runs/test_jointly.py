@@ -14,8 +14,8 @@ from harbench.evaluation.intervals import joint_interval
 from harbench.evaluation.metrics import score
 from harbench.records import Comparability, Predictions, ProtocolFacts, RunRecord
 from harbench.reporting.leaderboard import build_leaderboard
-from harbench.runs.jointly import join_splits
-from harbench.runs.store import load_predictions, load_run, load_runs, save_run
+from harbench.runs.folder import load_predictions, load_run, load_runs, save_run
+from harbench.runs.joint import join_splits
 
 SPLITS = ("split1", "split2", "split3")
 PROTOCOL = ProtocolFacts(averaging="prob", selection="last")

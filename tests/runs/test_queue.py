@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from harbench.errors import RunError
-from harbench.runs.jobs import Job, Submitted, places, run_jobs, signals_interrupt, submit
+from harbench.runs.queue import Job, Submitted, places, run_jobs, signals_interrupt, submit
 
 HERE = {"PLACE": "one"}
 WAITS = """

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from harbench import api
 from harbench.cli import app
 from harbench.errors import RunError
-from harbench.runs.jobs import Job, submit
-from harbench.runs.store import load_run
+from harbench.runs.folder import load_run
+from harbench.runs.queue import Job, submit
 
 MODEL = """
 import os

@@ -10,7 +10,7 @@ from toys import many_people
 
 from harbench import api
 from harbench.errors import RunError
-from harbench.runs.store import load_run
+from harbench.runs.folder import load_run
 from harbench.training import fit
 
 

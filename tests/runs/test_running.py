@@ -18,8 +18,8 @@ from harbench.errors import CacheError, DatasetError, RecipeError, RunError
 from harbench.recipe import Recipe
 from harbench.records import RunRecord
 from harbench.runs.catalog import read_recipe
+from harbench.runs.folder import load_run, load_runs
 from harbench.runs.inputs import load_table
-from harbench.runs.store import load_run, load_runs
 from harbench.training import step as step_module
 
 

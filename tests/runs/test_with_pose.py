@@ -11,9 +11,9 @@ from toys import many_people
 
 from harbench import api
 from harbench.errors import MediaError, RecipeError, RunError
-from harbench.frames import landmarks
+from harbench.frames import poses as landmarks
 from harbench.paths import cache_folder
-from harbench.runs.store import load_predictions, load_run
+from harbench.runs.folder import load_predictions, load_run
 
 RECIPE = """
 family: pose-image

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harbench.analysis.flips import TEMPLATES
+from harbench.analysis.compare import TEMPLATES
 from harbench.records import UNKNOWN, Leaderboard, ProtocolFacts, Row, RunRecord, Table
 from harbench.reporting.details import RunDetail
 from harbench.reporting.page.figures import HEIGHT, WIDTH, Axis, Scatter, curves, linear, matrix, scatters

@@ -23,7 +23,7 @@ def join_splits(folder: Path, *, home: Path) -> None:
     exactly than its sources allow. Made once; again where a split was run again. Runs of different recipes are left alone.
     """
     from harbench.datasets.tables import load_spec
-    from harbench.runs.store import RECORD, load_joint, load_run, save_joint
+    from harbench.runs.folder import RECORD, load_joint, load_run, save_joint
 
     record, recipe, seed = load_run(folder), folder.parent.parent, folder.name
     spec = load_spec(record.dataset, home)
@@ -84,7 +84,7 @@ def _over_splits(parts: list[Part], records: list[RunRecord], spec: DatasetSpec)
 def _part(record: RunRecord, folder: Path, home: Path) -> Part:
     """The predictions of a finished run and the group of each test sample."""
     from harbench.datasets.tables import load_split
-    from harbench.runs.store import load_predictions
+    from harbench.runs.folder import load_predictions
 
     predictions = load_predictions(folder)
     group_of = {sample.sample_id: sample.group for sample in load_split(record.dataset, record.split, home).samples}
