@@ -10,7 +10,8 @@ from tiny_models import NEEDS, tiny
 from torch import nn
 
 from harbench.errors import RecipeError
-from harbench.models.find import build_model, find_model, model_names
+from harbench.models.build import build_model
+from harbench.models.find import find_model, model_names
 from harbench.models.profile import count_flops, count_parameters
 from harbench.recipe import ModelConfig
 

@@ -213,7 +213,7 @@ def test_numbers_of_classes_are_in_their_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("[1]", "a.json: expected a JSON object, found a list"), ("{", "a.json: expected JSON"), ("[" * 9999, "a.json"),
+    [("[1]", "a.json: expected a JSON object, found list"), ("{", "a.json: expected JSON"), ("[" * 9999, "a.json"),
      (b"\xff\xfe", "a.json: expected JSON"), ('{"label": null}', "and its class"), ('{"media": "../x"}', "safe name")],
 )  # fmt: skip
 def test_facts_that_are_none(tmp_path: Path, content: str | bytes, words: str) -> None:
