@@ -22,6 +22,16 @@ from .diagnose.doctor import doctor as doctor
 from .evaluation.distributed import is_rank_zero as is_rank_zero
 from .evaluation.distributed import launch as launch
 from .evaluation.distributed import launched as launched
+from .inference.evaluate import FileEvaluation as FileEvaluation
+from .inference.evaluate import evaluate_file as evaluate_file
+from .inference.export import Export as Export
+from .inference.export import export as export
+from .inference.predict import FilePrediction as FilePrediction
+from .inference.predict import PredictOptions as PredictOptions
+from .inference.predict import predict as predict
+from .inference.predictor import Prediction as Prediction
+from .inference.predictor import Predictor as Predictor
+from .inference.predictor import Windows as Windows
 from .prepare.formats import Conversion as Conversion
 from .prepare.formats import convert as convert
 from .prepare.formats import convert_from as convert_from

@@ -36,6 +36,8 @@ COMMANDS = (
     "ablate",
     "bench",
     "doctor",
+    "export",
+    "predict",
 )
 
 

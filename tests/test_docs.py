@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 import shlex
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -38,10 +39,10 @@ def parse(words: list[str]) -> None:
 
 
 def check_call(call: ast.Call) -> None:
-    """Whether the arguments of `api.name(...)` fit its function."""
-    assert isinstance(call.func, ast.Attribute)
+    """Whether the arguments of `api.name(...)` or `api.Class.name(...)` fit its function."""
     named = {keyword.arg: None for keyword in call.keywords if keyword.arg}
-    inspect.signature(getattr(api, call.func.attr)).bind(*call.args, **named)
+    function = attrgetter(ast.unparse(call.func).removeprefix("api."))(api)
+    inspect.signature(function).bind(*call.args, **named)
 
 
 @pytest.mark.parametrize(("language", "code"), BLOCKS)
@@ -59,9 +60,7 @@ def test_what_is_told_can_be_typed(language: str, code: str) -> None:
     else:
         assert language == "python"
         calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
-        of_api = [
-            each for each in calls if isinstance(each.func, ast.Attribute) and ast.unparse(each.func.value) == "api"
-        ]
+        of_api = [each for each in calls if ast.unparse(each.func).startswith("api.")]
         assert of_api
         for call in of_api:
             check_call(call)

@@ -13,8 +13,8 @@ import harbench
 
 PACKAGE = Path(harbench.__file__).parent
 ROOMS = [
-    "cli", "api", "diagnose", "reporting", "analysis", "runs", "prepare", "training", "evaluation", "models", "frames",
-    "synthetic", "datasets", "recipe",
+    "cli", "api", "inference", "diagnose", "reporting", "analysis", "runs", "prepare", "training", "evaluation", "models",
+    "frames", "synthetic", "datasets", "recipe",
 ]  # fmt: skip
 GROUND = {"records", "errors", "paths", "files", "pickles", "workers"}
 """Imported by every room; among themselves they import only errors, and pickles starts its child by workers."""

@@ -28,7 +28,7 @@ try:
     from harbench.cli.app import USER_ERROR, Interrupted, app
     from harbench.errors import FollowerError, HarbenchError
 
-    for group in ("prepare", "data", "runs", "results"):
+    for group in ("prepare", "data", "runs", "results", "use"):
         import_module(f"harbench.cli.{group}")
 except KeyboardInterrupt:
     interrupted()

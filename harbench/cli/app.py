@@ -157,6 +157,11 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, default=_plain, indent=2, ensure_ascii=False))
 
 
+def print_line(value: Any) -> None:
+    """A record as JSON on one line of stdout: JSON lines, for many."""
+    typer.echo(json.dumps(value, default=_plain, ensure_ascii=False))
+
+
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)

@@ -148,7 +148,9 @@ def _show_grid(result: api.GridResult) -> None:
 @app.command()
 def evaluate(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    folder: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run folder; or an .onnx, .safetensors or hf:owner/name.")
+    ],
     clips: Annotated[int | None, typer.Option(min=1, help="Temporal clips.")] = None,
     crops: Annotated[int | None, typer.Option(help="Spatial crops: 1 or 3.")] = None,
     average: Annotated[str | None, typer.Option(help="prob or logit.")] = None,
@@ -158,10 +160,16 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Evaluate a finished run with other views. Kept under evaluations/, never put in place of the run's number."""
-
+    if folder.startswith("hf:") or Path(folder).is_file():
+        with tracked(context) as (settings, track):
+            scored = api.evaluate_file(folder, home=settings.home, device=device, allow_seen=allow_seen, track=track)
+        show(scored, texts.file_evaluation_text, as_json)
+        if len(scored.failed) > ok_missing:
+            raise typer.Exit(INCOMPLETE)
+        return
     with tracked(context) as (settings, track):
         result = api.evaluate(
-            folder,
+            Path(folder),
             home=settings.home,
             runs=settings.runs,
             clips=clips,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harbench import api
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from harbench.analysis.ablate import Altered
     from harbench.analysis.audit import SplitAudit
     from harbench.diagnose.bench import ClipReads
+    from harbench.inference.predict import FilePrediction
     from harbench.records import RunReport
     from harbench.reporting.verdicts import Verdict
 
@@ -323,3 +325,54 @@ def bench_text(result: ClipReads) -> str:
         f"  decord       {result.decord_per_second:8.1f} clips/s   ({result.video_bytes / 1e6:.1f} MB of video)\n"
         f"  ratio        {result.ratio:8.1f}"
     )
+
+
+def run_source(run: str, runs: Path) -> str:
+    """What `--run` names: as it is, or a folder below the runs."""
+    return str(runs / run) if not Path(run).exists() and (runs / run / "run.json").is_file() else run
+
+
+def prediction_text(found: FilePrediction, top: int) -> str:
+    """A line a file; a line a segment, where it is scored in windows."""
+    if found.error:
+        return f"{found.source}: failed: {found.error}"
+    seconds = {name: sum(each.seconds[name] for each in found.predictions) for name in ("decode", "model")}
+    cost = f"(decode {seconds['decode']:.2f} s, model {seconds['model']:.2f} s)"
+    saved = [f"  written: {path}" for path in found.saved]
+    if not found.segments:
+        (only,) = found.predictions
+        best = ", ".join(f"{key} {100 * p:.1f} %" for key, p in only.top(top))
+        nothing = "" if only.label else "nothing: "
+        return "\n".join([f"{found.source}: {nothing}{best}  {cost}", *saved])
+    lines = [f"{found.source}: {len(found.predictions)} windows  {cost}"]
+    lines += [
+        f"  {_minutes(each.start)} to {_minutes(each.end)}  {each.label or 'nothing'} {100 * each.probability:.0f} %"
+        for each in found.segments
+    ]
+    return "\n".join([*lines, *saved])
+
+
+def _minutes(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{int(minutes):02}:{rest:04.1f}"
+
+
+def export_text(result: api.Export) -> str:
+    """What the command prints."""
+    seconds = result.seconds
+    return (
+        f"{result.output}: {result.bytes / 1e6:.1f} MB, exported in {seconds['export']:.0f} s\n"
+        f"  {result.same_top1} of {result.samples} test samples have the same best class in torch and onnxruntime; "
+        f"largest difference of a probability {result.largest_difference:.1e}\n"
+        f"  one view takes {1000 * seconds['torch']:.1f} ms in torch, {1000 * seconds['onnxruntime']:.1f} ms in onnxruntime"
+    )
+
+
+def file_evaluation_text(result: api.FileEvaluation) -> str:
+    """What the command prints."""
+    shown = "  ".join(f"{name} {value:.2f}" for name, value in result.metrics.items() if value is not None)
+    lines = [
+        f"{result.source}: {result.dataset} {result.split}, {result.views} views, average of {result.average}",
+        f"  {shown}",
+    ]
+    return "\n".join([*lines, *_unscored(result.failed)])

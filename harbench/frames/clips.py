@@ -11,13 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from numpy.dtypes import StringDType
-from torch.utils.data import Dataset
 
 from harbench.errors import HarbenchError, MediaError
 from harbench.frames.sampling import FrameRange, clip_indices
@@ -26,6 +24,9 @@ from harbench.frames.streams import STREAMS, View, stream_of
 from harbench.frames.transforms import Box, crop_box, draw
 from harbench.recipe import EvalConfig, InputConfig
 from harbench.records import Clip, FrameCache, Sample
+
+if TYPE_CHECKING:
+    import torch
 
 Key = tuple[int, int, int, int]
 """epoch, position in the epoch, row of the data set, view of the sample."""
@@ -90,8 +91,8 @@ def evaluation_keys(num_rows: int, views: int) -> Keys:
     return np.stack([np.zeros_like(rows), rows, rows, view], axis=1)
 
 
-class ClipDataset(Dataset[Clip]):
-    """Clips of samples, by `(epoch, position, row, view)`.
+class ClipDataset:
+    """Clips of samples, by `(epoch, position, row, view)`: a map-style data set, as torch's DataLoader takes it.
 
     View v of an evaluated sample is temporal clip `v // crops` and spatial crop `v % crops`; a view of training is drawn.
     Everything about the rows is held in arrays: Python objects, one a clip, would be copied into every forked worker as
@@ -167,8 +168,10 @@ class ClipDataset(Dataset[Clip]):
         Raises:
             MediaError: it cannot be made; the message names the sample.
         """
+        import torch
+
         try:
-            frames, joints = self._view(key, self._read(key))
+            frames, joints = self.view(key)
         except HarbenchError as error:
             raise MediaError(f"sample {self._ids[key[2]]} cannot be read: {error}") from error
         clip = torch.from_numpy(np.array(frames, order="C"))
@@ -177,6 +180,8 @@ class ClipDataset(Dataset[Clip]):
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """The views that can be made, and why the others cannot. Spatial crops share what was read."""
+        import torch
+
         made: list[tuple[Key, Views]] = []
         failed: dict[int, str] = {}
         for _, same in groupby(keys, lambda key: (key[0], key[2], self._clip_of(key))):
@@ -197,6 +202,10 @@ class ClipDataset(Dataset[Clip]):
             if self._poses is not None
             else None,
         )
+
+    def view(self, key: Key) -> Views:
+        """One view as arrays, without torch. Raises HarbenchError where it cannot be made."""
+        return self._view(key, self._read(key))
 
     def _clip_of(self, key: Key) -> int:
         return 0 if self.train else key[3] // self.eval.crops
@@ -267,6 +276,8 @@ def _somebody(frames: npt.NDArray[Any]) -> bool:
 
 def _stack(views: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
     """`[B, ...]`, contiguous: left alone, `np.stack` keeps channels last in memory, which is slow to normalize."""
+    import torch
+
     if not views:
         return torch.empty(0)
     return torch.from_numpy(np.stack(views, out=np.empty((len(views), *views[0].shape), views[0].dtype)))

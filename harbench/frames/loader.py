@@ -33,8 +33,8 @@ def load_each(dataset: ClipDataset, batches: Iterable[Sequence[Key]], workers: i
     """
     # Here, not in the workers: a forked pool of OpenCV has lost its threads, and told to end it waits for them forever.
     cv2.setNumThreads(1)
-    loader = DataLoader(
-        dataset,
+    loader: DataLoader[Any] = DataLoader(
+        dataset,  # type: ignore[arg-type]  # a data set by what it does, without torch
         batch_sampler=batches,  # type: ignore[arg-type]  # any iterable of lists will do
         num_workers=workers,
         collate_fn=_as_is,

@@ -192,6 +192,7 @@ def _counted(
 ) -> Iterator[tuple[Frame, Pixels]]:
     """The frames of a file, each with the image that is stored of it, written down in `encoded`."""
     with decoder(path) as decoded:
+        encoded.fps, encoded.decoder = decoded.fps, decoded.decoder
         for frame, image in images(decoded.frames):
             if encoded.source_size not in ((0, 0), frame.size):
                 raise MediaError(f"its frames change size from {encoded.source_size} to {frame.size} (height, width)")
@@ -199,7 +200,7 @@ def _counted(
             encoded.size = image.shape[0], image.shape[1]
             encoded.times.append(np.nan if frame.time is None else frame.time)
             yield frame, image
-    encoded.fps, encoded.decoder, encoded.notes = decoded.fps, decoded.decoder, tuple(decoded.notes)
+    encoded.notes = tuple(decoded.notes)
 
 
 def encode_jpeg(image: Pixels, quality: int, space: str = "RGB") -> bytes:

@@ -44,7 +44,7 @@ def pose_files(spec: DatasetSpec, present: Mapping[str, Path], home: Path) -> di
 
 def check_poses(spec: DatasetSpec, cache: CacheConfig, home: Path) -> None:
     """Raise MediaError, with what to do, where poses have to be found and nothing here can find them."""
-    from harbench.frames.poses import BUNDLE, check_landmarker
+    from harbench.frames.detectors import BUNDLE, check_landmarker
     from harbench.frames.streams import STREAMS
 
     if not STREAMS[cache.stream].pictures and not carries_poses(spec):
@@ -55,7 +55,7 @@ def find_poses(
     spec: DatasetSpec, media: Mapping[str, Path], home: Path, *, decoder: Decoder, workers: int, track: Track
 ) -> dict[str, str]:
     """Write a pose file for each media that carries none, or has changed; returns media that failed, with the reason."""
-    from harbench.frames.poses import BUNDLE, extract_poses
+    from harbench.frames.detectors import BUNDLE, extract_poses
 
     if carries_poses(spec):
         return {}

@@ -127,7 +127,7 @@ def input_shape(recipe: Recipe, spec: DatasetSpec) -> tuple[int, ...]:
 
 def pose_shape(spec: DatasetSpec) -> tuple[int, int]:
     """Channels and joints of a data set's poses: its own, or MediaPipe's."""
-    from harbench.frames.poses import CHANNELS, LANDMARKS
+    from harbench.frames.detectors import CHANNELS, LANDMARKS
 
     return spec.pose_shape if any(spec.pose_shape) else (CHANNELS, LANDMARKS)
 
@@ -176,7 +176,7 @@ def edition_of(table: SplitTable) -> str:
 
 
 def model_metadata(inputs: Inputs) -> dict[str, str]:
-    """What model.safetensors knows about itself: classes in order, model, input, protocol, training samples."""
+    """What model.safetensors knows about itself: classes in order, model, input, views, caches, protocol, training samples."""
     from dataclasses import asdict
 
     recipe = inputs.recipe
@@ -186,6 +186,11 @@ def model_metadata(inputs: Inputs) -> dict[str, str]:
         "displays": json.dumps([label.display for label in inputs.table.classes], ensure_ascii=False),
         "model": recipe.model.model_dump_json(),
         "input": recipe.input.model_dump_json(),
+        "eval": recipe.eval.model_dump_json(),
+        "caches": json.dumps(inputs.caches),
+        "boxes": json.dumps(recipe.data.boxes),
+        "joints": json.dumps(pose_shape(inputs.spec)),
+        "license": inputs.spec.license,
         "protocol": json.dumps(asdict(protocol_of(inputs))),
         "trained_on": f"{inputs.table.dataset} {inputs.table.split}",
         "train_samples": str(len(inputs.trained_on)),

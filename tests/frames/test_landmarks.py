@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from harbench.errors import MediaError
-from harbench.frames import poses as module
-from harbench.frames.decode import Frame
-from harbench.frames.poses import BUNDLE, URL, _landmarks, _write, check_landmarker, extract_poses
+from harbench.frames import detectors as module
+from harbench.frames.detectors import BUNDLE, URL, _landmarks, _write, check_landmarker, extract_poses
 
 
 def point(x: float, y: float, z: float, visibility: float) -> SimpleNamespace:
@@ -46,13 +45,14 @@ def landmarker(monkeypatch: pytest.MonkeyPatch) -> Landmarker:
     made = Landmarker()
     module._stills_landmarker.cache_clear()
     monkeypatch.setattr(module, "_landmarker", lambda bundle, mode: made)
-    monkeypatch.setattr(module, "_picture", lambda frame: frame.image)
+    monkeypatch.setattr(module, "_picture", lambda image: image)
+    monkeypatch.setattr(module, "check_landmarker", lambda bundle: None)
     yield made
     module._stills_landmarker.cache_clear()
 
 
 def test_coordinates_are_pixels_and_nobody_is_zeros() -> None:
-    frame = Frame(np.zeros((100, 200, 3), np.uint8))
+    frame = np.zeros((100, 200, 3), np.uint8)
     answer = SimpleNamespace(pose_landmarks=[[point(0.5, 0.25, -0.1, 0.9)] * 33])
     joints = _landmarks(answer, frame)
     assert (joints.shape, joints.dtype) == ((33, 4), np.float32)

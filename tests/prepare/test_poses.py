@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harbench.datasets.tables import load_spec
-from harbench.frames import poses as landmarks
+from harbench.frames import detectors as landmarks
 from harbench.prepare.poses import find_poses, pose_files
 from harbench.records import silent
 

@@ -11,7 +11,7 @@ from toys import many_people
 
 from harbench import api
 from harbench.errors import MediaError, RecipeError, RunError
-from harbench.frames import poses as landmarks
+from harbench.frames import detectors as landmarks
 from harbench.paths import cache_folder
 from harbench.runs.folder import load_predictions, load_run
 

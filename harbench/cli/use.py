@@ -1,0 +1,91 @@
+"""Commands that use a finished run: predict, export, demo, push, browse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harbench import api
+from harbench.cli import texts
+from harbench.cli.app import INCOMPLETE, Device, Json, app, print_line, show, tracked
+from harbench.errors import MediaError
+
+if TYPE_CHECKING:
+    from harbench.inference.predict import FilePrediction
+
+Run = Annotated[
+    str, typer.Option("--run", help="A run folder, a .safetensors, an .onnx file, or hf:owner/name; also below --runs.")
+]
+PoseModel = Annotated[
+    Path | None,
+    typer.Option("--pose-model", help="Finds joints in pixels: MediaPipe's .task, or MoveNet or RTMO as .onnx."),
+]
+
+
+@app.command()
+def predict(
+    context: typer.Context,
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Video, picture, joints, folder, pattern, list (.txt, .csv), camera number, rtsp:// or http:// address, -."
+        ),
+    ],
+    run: Run,
+    top: Annotated[int, typer.Option(min=1, help="Classes shown.")] = 5,
+    window: Annotated[float | None, typer.Option(help="Seconds of a window; videos over a minute: 4.")] = None,
+    stride: Annotated[float | None, typer.Option(help="Seconds between windows; else half a window.")] = None,
+    smooth: Annotated[int, typer.Option(min=1, help="Mean over so many windows.")] = 1,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help='Below this probability say "nothing".')] = 0.0,
+    every: Annotated[int, typer.Option(min=1, help="Score every N-th window.")] = 1,
+    save: Annotated[Path | None, typer.Option(help="Folder for annotated copies and subtitles.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="File for a table, a line a window.")] = None,
+    pose_model: PoseModel = None,
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a file, each on a line of its own.")] = False,
+) -> None:
+    """Use a model: on files, pictures, lists, cameras and addresses."""
+    from harbench.cli import views
+    from harbench.inference.predict import PredictOptions, check_save
+    from harbench.inference.predictor import Windows
+    from harbench.inference.segments import csv_table
+
+    check_save(save)
+    options = PredictOptions(top, Windows(window, stride, threshold), smooth, every, save)
+    found: list[FilePrediction] = []
+    with tracked(context) as (settings, track):
+        where = texts.run_source(run, settings.runs)
+        for each in api.predict(source, run=where, device=device, pose_model=pose_model, options=options, track=track):
+            found.append(each)
+            if as_json:
+                print_line(each.to_dict(top))
+            elif not each.error or len(found) > 1:
+                views.say(texts.prediction_text(each, top))
+    if csv is not None:
+        from harbench.files import write_text
+
+        write_text(csv, csv_table([window for each in found for window in each.predictions], top))
+    failed = [each for each in found if each.error]
+    if len(failed) == len(found) == 1:
+        raise MediaError(f"{failed[0].source}: {failed[0].error}")
+    if failed:
+        raise typer.Exit(INCOMPLETE)
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    to: Annotated[str, typer.Option("--to", help="onnx.")] = "onnx",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File; else model.onnx in the run folder.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Compare on all test samples, not on 256.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a run as ONNX, once onnxruntime says what torch says."""
+    with tracked(context) as (settings, track):
+        result = api.export(run, home=settings.home, runs=settings.runs, output=output, to=to, full=full, track=track)
+    show(result, texts.export_text, as_json)

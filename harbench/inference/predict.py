@@ -1,0 +1,171 @@
+"""`predict`: a model on files, folders, lists and patterns; annotated copies, segments, subtitles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from harbench.errors import HarbenchError, MediaError, RunError
+from harbench.files import replacing, write_text
+from harbench.frames.decoders import decoder_for
+from harbench.frames.detectors import Finder, Joints, Opener
+from harbench.inference.overlay import draw_skeleton, draw_timeline, video_writer
+from harbench.inference.predictor import Prediction, Predictor, Windows
+from harbench.inference.segments import Segment, merged, smoothed, srt_text
+from harbench.inference.sources import JOINTS, expanded_sources
+from harbench.records import IMAGE_SUFFIXES, Track, silent
+
+
+@dataclass(frozen=True)
+class FilePrediction:
+    """What was said of one file."""
+
+    source: str
+    predictions: tuple[Prediction, ...] = ()
+    """One, or one a window."""
+    segments: tuple[Segment, ...] = ()
+    """Of a video in several windows: neighbors of one label merged."""
+    error: str = ""
+    """Why there are none."""
+    saved: tuple[str, ...] = ()
+    """Files that were written."""
+
+    def to_dict(self, top: int) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        found: dict[str, Any] = {"source": self.source}
+        if self.error:
+            return {**found, "error": self.error}
+        found["predictions"] = [each.to_dict(top) for each in self.predictions]
+        found["segments"] = [vars(each) for each in self.segments]
+        return {**found, "saved": list(self.saved)}
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How answers are made and shown."""
+
+    top: int = 5
+    windows: Windows = field(default_factory=Windows)
+    smooth: int = 1
+    """Windows whose mean is taken."""
+    every: int = 1
+    """Only every so many windows are scored."""
+    save: Path | None = None
+    """A folder for annotated copies, and subtitles of what has segments."""
+
+
+def predict(
+    source: str,
+    *,
+    run: str,
+    device: str = "auto",
+    pose_model: Path | None = None,
+    options: PredictOptions = PredictOptions(),
+    track: Track = silent,
+) -> Iterator[FilePrediction]:
+    """Score every file that `source` means with the model of `run`; a file that cannot be scored says so in `error`.
+
+    `source` is a video, a picture, joints, a folder, a pattern, a list (.txt, .csv) or `-` for standard input; `run` a run
+    folder, a .safetensors, an .onnx file or `hf:owner/name`.
+
+    Raises:
+        RunError, WeightsError: there is no model there. MediaError: the source means nothing.
+    """
+    if options.windows.seconds is not None and options.windows.seconds <= 0:
+        raise RunError("--window: expected more than 0 seconds")
+    predictor = Predictor.open(run, device=device, pose_model=pose_model)
+    windows = options.windows
+    if options.every > 1 and windows.seconds is not None:
+        windows = replace(windows, stride=(windows.stride or windows.seconds / 2) * options.every)
+    with expanded_sources(source) as paths:
+        for path in track(paths, "predicting", len(paths)) if len(paths) > 1 else paths:
+            yield _one_file(predictor, path, options, windows)
+
+
+def _one_file(predictor: Predictor, path: Path, options: PredictOptions, windows: Windows) -> FilePrediction:
+    joints: list[Joints] = []
+    recording = replace(predictor, find_joints=_recorded(predictor.find_joints, joints)) if options.save else predictor
+    try:
+        found = smoothed(list(recording.predict_file(path, windows)), options.smooth)
+        segments = tuple(merged(found)) if len(found) > 1 else ()
+        saved = _save(path, options, found, segments, joints) if options.save else ()
+    except HarbenchError as error:
+        return FilePrediction(str(path), error=str(error).removeprefix(f"{path}: "))
+    return FilePrediction(str(path), tuple(found), segments, saved=tuple(map(str, saved)))
+
+
+def _recorded(find: Opener | None, into: list[Joints]) -> Opener | None:
+    """`find`, whose joints are kept for the annotated copy."""
+    if find is None:
+        return None
+
+    @contextmanager
+    def opened(still: bool, fps: float) -> Iterator[Finder]:
+        with find(still, fps) as each:
+
+            def call(image: npt.NDArray[np.uint8]) -> Joints:
+                into.append(each(image))
+                return into[-1]
+
+            yield call
+
+    return opened
+
+
+def _save(
+    path: Path,
+    options: PredictOptions,
+    found: Sequence[Prediction],
+    segments: Sequence[Segment],
+    joints: Sequence[Joints],
+) -> list[Path]:
+    """The annotated copy of a file below `options.save`, and subtitles where there are segments."""
+    assert options.save is not None
+    written: list[Path] = []
+    if segments:
+        written.append(options.save / f"{path.stem}.srt")
+        write_text(written[-1], srt_text(segments))
+    suffix = path.suffix.lower()
+    if suffix in JOINTS:
+        return written
+    with decoder_for(path)(path) as decoded:
+        if suffix in IMAGE_SUFFIXES:
+            image = annotated(next(decoded.frames).image, found[0], options.top, joints[0] if joints else None)
+            written.append(options.save / f"{path.stem}.jpg")
+            with replacing(written[-1], "wb") as handle:
+                handle.write(cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes())
+            return written
+        written.append(options.save / f"{path.stem}.mp4")
+        length, fps = found[-1].end, decoded.fps or 25.0
+        centers = np.array([(each.start + each.end) / 2 for each in found])
+        with video_writer(written[-1], fps) as write:
+            for number, frame in enumerate(decoded.frames):
+                now = number / fps
+                said = found[int(np.abs(centers - now).argmin())]
+                image = annotated(frame.image, said, options.top, joints[number] if number < len(joints) else None)
+                write(draw_timeline(image, segments, now, length) if segments else image)
+    return written
+
+
+def annotated(
+    image: npt.NDArray[np.uint8], said: Prediction, top: int, joints: npt.NDArray[Any] | None = None
+) -> npt.NDArray[np.uint8]:
+    """A copy of a picture, small ones enlarged so that words can be read, with skeletons and the best classes."""
+    scale = max(1, -(-320 // min(image.shape[:2])))
+    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST) if scale > 1 else image.copy()  # type: ignore[assignment]
+    for person in joints if joints is not None else ():
+        draw_skeleton(image, person * scale)
+    return said.plot(image, top)
+
+
+def check_save(folder: Path | None) -> None:
+    """Raise MediaError where annotated copies cannot be written."""
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise MediaError(f"--save {folder}: expected a folder, found a file")

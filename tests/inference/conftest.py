@@ -1,0 +1,28 @@
+"""A small trained run that the tests of this folder use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from toys import many_people
+
+from harbench import api
+
+
+class Work(NamedTuple):
+    """A data home with a finished run in it."""
+
+    home: Path
+    runs: Path
+    run: Path
+    videos: Path
+
+
+@pytest.fixture(scope="session")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
+    folder = many_people(tmp_path_factory.mktemp("use"))
+    recipe = str(folder / "many.yaml")
+    done = api.run([recipe], home=folder / "home", runs=folder / "runs", device="cpu")
+    return Work(folder / "home", folder / "runs", Path(done[0].folder), folder / "videos")
