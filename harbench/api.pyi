@@ -22,10 +22,13 @@ from .diagnose.doctor import doctor as doctor
 from .evaluation.distributed import is_rank_zero as is_rank_zero
 from .evaluation.distributed import launch as launch
 from .evaluation.distributed import launched as launched
+from .inference.demo import demo as demo
 from .inference.evaluate import FileEvaluation as FileEvaluation
 from .inference.evaluate import evaluate_file as evaluate_file
 from .inference.export import Export as Export
 from .inference.export import export as export
+from .inference.live import LiveView as LiveView
+from .inference.live import watch_source as watch_source
 from .inference.predict import FilePrediction as FilePrediction
 from .inference.predict import PredictOptions as PredictOptions
 from .inference.predict import predict as predict

@@ -35,6 +35,7 @@ COMMANDS = (
     "score",
     "ablate",
     "bench",
+    "demo",
     "doctor",
     "export",
     "predict",

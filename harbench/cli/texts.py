@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from harbench.analysis.ablate import Altered
     from harbench.analysis.audit import SplitAudit
     from harbench.diagnose.bench import ClipReads
+    from harbench.inference.live import LiveStats, LiveView
     from harbench.inference.predict import FilePrediction
     from harbench.records import RunReport
     from harbench.reporting.verdicts import Verdict
@@ -350,6 +351,27 @@ def prediction_text(found: FilePrediction, top: int) -> str:
         for each in found.segments
     ]
     return "\n".join([*lines, *saved])
+
+
+def live_facts(stats: LiveStats) -> dict[str, float]:
+    """How a live source does."""
+    return {
+        "fps": round(stats.fps, 2), "received": stats.received, "dropped": stats.dropped,
+        "reconnected": stats.reconnected, "latency_median": round(stats.latency(50), 4),
+        "latency_95": round(stats.latency(95), 4),
+    }  # fmt: skip
+
+
+def live_text(view: LiveView, top: int) -> str:
+    """The newest answer and how the source does."""
+    assert view.prediction is not None
+    stats = view.stats
+    best = [f"{key:24} {'#' * round(30 * p):30} {100 * p:5.1f} %" for key, p in view.prediction.top(top)]
+    head = view.prediction.label or "nothing"
+    return "\n".join(
+        [head, *best, f"{stats.fps:.1f} pictures a second, {stats.dropped} dropped, {stats.reconnected} times reconnected; an "
+         f"answer after {1000 * stats.latency(50):.0f} ms (95 %: {1000 * stats.latency(95):.0f} ms)"]
+    )  # fmt: skip
 
 
 def _minutes(seconds: float) -> str:

@@ -9,10 +9,13 @@ import typer
 
 from harbench import api
 from harbench.cli import texts
-from harbench.cli.app import INCOMPLETE, Device, Json, app, print_line, show, tracked
+from harbench.cli.app import INCOMPLETE, Device, Json, app, print_line, settings_of, show, tracked
 from harbench.errors import MediaError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harbench.inference.live import LiveView
     from harbench.inference.predict import FilePrediction
 
 Run = Annotated[
@@ -42,6 +45,8 @@ def predict(
     every: Annotated[int, typer.Option(min=1, help="Score every N-th window.")] = 1,
     save: Annotated[Path | None, typer.Option(help="Folder for annotated copies and subtitles.")] = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="File for a table, a line a window.")] = None,
+    show_: Annotated[bool, typer.Option("--show", help="Show a live source in a window, else on a page.")] = False,
+    seconds: Annotated[float | None, typer.Option(help="Stop a live source after so many.")] = None,
     pose_model: PoseModel = None,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a file, each on a line of its own.")] = False,
@@ -51,8 +56,22 @@ def predict(
     from harbench.inference.predict import PredictOptions, check_save
     from harbench.inference.predictor import Windows
     from harbench.inference.segments import csv_table
+    from harbench.inference.show import shown
+    from harbench.inference.sources import is_live
 
     check_save(save)
+    if is_live(source):
+        where = texts.run_source(run, settings_of(context).runs)
+        live = api.watch_source(
+            source,
+            run=where,
+            device=device,
+            pose_model=pose_model,
+            windows=Windows(window, stride, threshold),
+            seconds=seconds,
+        )
+        _watch(shown(live, top=top, window=show_, save=save), top, as_json)
+        return
     options = PredictOptions(top, Windows(window, stride, threshold), smooth, every, save)
     found: list[FilePrediction] = []
     with tracked(context) as (settings, track):
@@ -72,6 +91,39 @@ def predict(
         raise MediaError(f"{failed[0].source}: {failed[0].error}")
     if failed:
         raise typer.Exit(INCOMPLETE)
+
+
+def _watch(views: Iterator[LiveView], top: int, as_json: bool) -> None:
+    """A line or a JSON object an answer; in a terminal a table that stays in its place."""
+    from harbench.cli import views as console
+
+    if as_json:
+        for view in views:
+            if view.new and view.prediction is not None:
+                print_line({**view.prediction.to_dict(top), **texts.live_facts(view.stats)})
+        return
+    with console.live_text() as put:
+        for view in views:
+            if view.new and view.prediction is not None:
+                put(texts.live_text(view, top))
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    run: Annotated[
+        list[str], typer.Option("--run", help="A run folder, a .safetensors, an .onnx file, or hf:owner/name.")
+    ],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of loopback; 0: a free one.")] = 0,
+    pose_model: PoseModel = None,
+    device: Device = "auto",
+) -> None:
+    """A page on this machine: drop a video or a picture, or use the webcam."""
+    from harbench.cli import views
+
+    runs = [texts.run_source(each, settings_of(context).runs) for each in run]
+    for address in api.demo(runs, device=device, pose_model=pose_model, port=port):
+        views.say(f"open  {address}\nCtrl-C ends it; nothing leaves this machine")
 
 
 @app.command()

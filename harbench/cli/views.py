@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
 
@@ -73,6 +73,18 @@ def progress(*, quiet: bool) -> Iterator[Track]:
                     bars.update(task, completed=_position(item, done, unit))
 
             yield track
+
+
+@contextmanager
+def live_text() -> Iterator[Callable[[str], None]]:
+    """A function that shows a text in the place of the one before; line after line where there is no terminal."""
+    if not out.is_terminal:
+        yield lambda text: out.print(text.partition("\n")[0], markup=False, highlight=False)
+        return
+    from rich.live import Live
+
+    with Live(console=out, auto_refresh=False) as live:
+        yield lambda text: live.update(Text(text), refresh=True)
 
 
 class _DoneColumn(ProgressColumn):

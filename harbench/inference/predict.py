@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -58,7 +59,7 @@ class PredictOptions:
     every: int = 1
     """Only every so many windows are scored."""
     save: Path | None = None
-    """A folder for annotated copies, and subtitles of what has segments."""
+    """For annotated copies, and subtitles of what has segments: a folder; of one file, their path without a suffix."""
 
 
 def predict(
@@ -86,10 +87,12 @@ def predict(
         windows = replace(windows, stride=(windows.stride or windows.seconds / 2) * options.every)
     with expanded_sources(source) as paths:
         for path in track(paths, "predicting", len(paths)) if len(paths) > 1 else paths:
-            yield _one_file(predictor, path, options, windows)
+            save = target_of(path, paths, options.save)
+            yield predict_one(predictor, path, replace(options, save=save), windows)
 
 
-def _one_file(predictor: Predictor, path: Path, options: PredictOptions, windows: Windows) -> FilePrediction:
+def predict_one(predictor: Predictor, path: Path, options: PredictOptions, windows: Windows) -> FilePrediction:
+    """What is said of one file; its annotated copy, where it is asked for."""
     joints: list[Joints] = []
     recording = replace(predictor, find_joints=_recorded(predictor.find_joints, joints)) if options.save else predictor
     try:
@@ -99,6 +102,16 @@ def _one_file(predictor: Predictor, path: Path, options: PredictOptions, windows
     except HarbenchError as error:
         return FilePrediction(str(path), error=str(error).removeprefix(f"{path}: "))
     return FilePrediction(str(path), tuple(found), segments, saved=tuple(map(str, saved)))
+
+
+def target_of(path: Path, paths: Sequence[Path], folder: Path | None) -> Path | None:
+    """Where the copy of a file goes, without a suffix: below `folder` as it lies below the others, never over a source."""
+    if folder is None:
+        return None
+    base = Path(os.path.commonpath([each.parent.absolute() for each in paths]))
+    twins = sum(each.with_suffix("") == path.with_suffix("") for each in paths)
+    name = path.name if twins > 1 else path.stem
+    return folder / path.parent.absolute().relative_to(base) / f"{name}_annotated"
 
 
 def _recorded(find: Opener | None, into: list[Joints]) -> Opener | None:
@@ -126,11 +139,12 @@ def _save(
     segments: Sequence[Segment],
     joints: Sequence[Joints],
 ) -> list[Path]:
-    """The annotated copy of a file below `options.save`, and subtitles where there are segments."""
+    """The annotated copy of a file at `options.save` with a suffix, and subtitles where there are segments."""
     assert options.save is not None
+    target = options.save
     written: list[Path] = []
     if segments:
-        written.append(options.save / f"{path.stem}.srt")
+        written.append(target.with_name(f"{target.name}.srt"))
         write_text(written[-1], srt_text(segments))
     suffix = path.suffix.lower()
     if suffix in JOINTS:
@@ -138,11 +152,11 @@ def _save(
     with decoder_for(path)(path) as decoded:
         if suffix in IMAGE_SUFFIXES:
             image = annotated(next(decoded.frames).image, found[0], options.top, joints[0] if joints else None)
-            written.append(options.save / f"{path.stem}.jpg")
+            written.append(target.with_name(f"{target.name}.jpg"))
             with replacing(written[-1], "wb") as handle:
                 handle.write(cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes())
             return written
-        written.append(options.save / f"{path.stem}.mp4")
+        written.append(target.with_name(f"{target.name}.mp4"))
         length, fps = found[-1].end, decoded.fps or 25.0
         centers = np.array([(each.start + each.end) / 2 for each in found])
         with video_writer(written[-1], fps) as write:
@@ -158,11 +172,21 @@ def annotated(
     image: npt.NDArray[np.uint8], said: Prediction, top: int, joints: npt.NDArray[Any] | None = None
 ) -> npt.NDArray[np.uint8]:
     """A copy of a picture, small ones enlarged so that words can be read, with skeletons and the best classes."""
-    scale = max(1, -(-320 // min(image.shape[:2])))
-    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST) if scale > 1 else image.copy()  # type: ignore[assignment]
+    image, scale = resized(image), scale_of(image)
     for person in joints if joints is not None else ():
         draw_skeleton(image, person * scale)
     return said.plot(image, top)
+
+
+def scale_of(image: npt.NDArray[np.uint8]) -> int:
+    """How many times a picture is enlarged, so that words on it can be read."""
+    return max(1, -(-320 // int(min(image.shape[:2]))))
+
+
+def resized(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A copy of a picture, enlarged by `scale_of`."""
+    scale = scale_of(image)
+    return np.repeat(np.repeat(image, scale, axis=0), scale, axis=1) if scale > 1 else image.copy()
 
 
 def check_save(folder: Path | None) -> None:

@@ -147,6 +147,15 @@ class Predictor:
         except HarbenchError as error:
             raise MediaError(f"{path}: {error}") from None
 
+    def center_view(self, path: Path) -> npt.NDArray[np.uint8]:
+        """The center view `[C, T, H, W]` that the first model sees of a file, or of its first window. Raises MediaError."""
+        trained = self.opened.models[0]
+        with open_media(path, trained.caches, self.find_joints) as media:
+            _, stored, times = next(cut_windows(media, Windows()))
+            data = _dataset(trained, list(zip(stored, media.facts, strict=True)), times)
+            frames, _ = data.view((0, 0, 0, data.views // 2))
+            return np.ascontiguousarray(frames)
+
     def predict_media(self, media: Media, name: str, windows: Windows, *, still: bool = False) -> Iterator[Prediction]:
         """The predictions on an open source, as its frames come."""
         began = time.perf_counter()
@@ -179,25 +188,30 @@ def _score(
     trained: Trained, stored: list[tuple[Sequence[Stored], Encoded]], times: Sequence[float]
 ) -> tuple[Floats, Floats]:
     """Mean logits and mean probabilities `[K]` of one model over its views."""
+    data, views = _dataset(trained, stored, times), trained.views
+    made = [data.view((0, 0, 0, number)) for number in range(views.views)]
+    logits = []
+    for first in range(0, len(made), views.batch_size):
+        part = made[first : first + views.batch_size]
+        arrays = [np.stack([frames for frames, _ in part])]
+        arrays += [np.stack([joints for _, joints in part if joints is not None])] if trained.input.with_pose else []
+        logits.append(trained.score(arrays))
+    scores = np.concatenate(logits).astype(np.float64)
+    if not np.isfinite(scores).all():
+        raise MediaError("the model's output is not finite")
+    return scores.mean(axis=0), softmax(scores, axis=1).mean(axis=0)
+
+
+def _dataset(trained: Trained, stored: list[tuple[Sequence[Stored], Encoded]], times: Sequence[float]) -> ClipDataset:
+    """The clips of one sample, the frames that are held."""
     buffers = [
         FrameBuffer(config.stream, frames, _info(frames, encoded, times))
         for (frames, encoded), config in zip(stored, trained.caches, strict=True)
     ]
     poses = buffers[1] if trained.input.with_pose else None
     boxes = {"": _WHOLE_FRAME} if trained.boxes else None
-    sample, views = Sample("", 0, "", "test", ""), trained.views
-    data = ClipDataset([sample], buffers[0], trained.input, seed=0, views=views, beside=Beside(poses, boxes))
-    made = [data.view((0, 0, 0, number)) for number in range(views.views)]
-    logits = []
-    for first in range(0, len(made), views.batch_size):
-        part = made[first : first + views.batch_size]
-        arrays = [np.stack([frames for frames, _ in part])]
-        arrays += [np.stack([joints for _, joints in part if joints is not None])] if poses else []
-        logits.append(trained.score(arrays))
-    scores = np.concatenate(logits).astype(np.float64)
-    if not np.isfinite(scores).all():
-        raise MediaError("the model's output is not finite")
-    return scores.mean(axis=0), softmax(scores, axis=1).mean(axis=0)
+    sample = Sample("", 0, "", "test", "")
+    return ClipDataset([sample], buffers[0], trained.input, seed=0, views=trained.views, beside=Beside(poses, boxes))
 
 
 def _info(frames: Sequence[Stored], encoded: Encoded, times: Sequence[float]) -> MediaInfo:

@@ -72,6 +72,8 @@ class Trained:
     score: Scorer = field(repr=False)
     temperature: float = 1.0
     """Of `calibration.json`: logits are divided by it."""
+    module: nn.Module | None = field(default=None, repr=False)
+    """The network, where torch runs it."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ def _of_weights(path: Path, name: str, device: str, temperature: float = 1.0) ->
             logits: npt.NDArray[np.float32] = model(prepared(frames), *poses).float().cpu().numpy()
         return logits
 
-    return Trained(name=name, score=score, temperature=temperature, **facts)
+    return Trained(name=name, score=score, temperature=temperature, module=model, **facts)
 
 
 def _of_onnx(path: Path, name: str, device: str) -> Trained:

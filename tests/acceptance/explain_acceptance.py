@@ -10,6 +10,7 @@ of CPU time, most of it rendering and training; `--work` keeps what was made. Ex
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from harbench import api
 from harbench.datasets.tables import load_split
 from harbench.evaluation.metrics import score
 from harbench.evaluation.predict import predict
+from harbench.files import sha256
 from harbench.frames.streams import normalize
 from harbench.paths import media_folder
 from harbench.runs.evaluate import open_run
@@ -48,9 +50,9 @@ train: {epochs: 14, batch_size: 32, workers: 0, optimizer: {name: adamw, lr: 0.0
     "poses": """
 family: skeleton
 data: {dataset: sample, split: small, cache: {stream: pose}}
-input: {clip: {dense: {num_frames: 8, stride: 1}}, augment: {flip: 0.5}}
+input: {clip: {dense: {num_frames: 6, stride: 1}}, augment: {flip: 0.5}}
 model: {name: cnn_lstm}
-train: {epochs: 4, batch_size: 32, workers: 0, optimizer: {name: adamw, lr: 0.002}}
+train: {epochs: 8, batch_size: 32, workers: 0, optimizer: {name: adamw, lr: 0.002}}
 eval: {clips: 10}
 """,
     "dim": """
@@ -202,11 +204,12 @@ def planted(sound: Path, fault: Fault, folder: Path, work: Path) -> tuple[float,
         state, metadata = load_model_weights(folder / "model.safetensors")
         state = {name: value.contiguous() for name, value in fault.weights(state).items()}
         safetensors.torch.save_file(state, folder / "model.safetensors", metadata)
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        record["files"]["model.safetensors"] = sha256(folder / "model.safetensors")
+        (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
     opened = open_run(folder, RunOptions(work / "home", work / "runs"))
     config, classes = opened.recipe, opened.inputs.table.classes
-    scored = predict(
-        opened.model, opened.inputs.test, config.eval, device="cpu", normalize=partial(normalize, config=config.input)
-    )
+    scored = predict(opened.model, opened.inputs.test, device="cpu", normalize=partial(normalize, config=config.input))
     if fault.lost:
         for array in (scored.logits, scored.probabilities, scored.views):
             if array is not None:

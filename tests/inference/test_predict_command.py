@@ -72,18 +72,22 @@ def test_annotated_copies_subtitles_and_tables(work: Work, tmp_path: Path) -> No
     cv2.imwrite(str(tmp_path / "in/still.png"), np.full((300, 400, 3), 90, np.uint8))
     said = predict(work, tmp_path / "in", "--run", work.run, "--window", 1, "--save", tmp_path / "out",
                    "--csv", tmp_path / "t.csv", "--smooth", 3)  # fmt: skip
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["long.mp4", "long.srt", "still.jpg"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "long_annotated.mp4",
+        "long_annotated.srt",
+        "still_annotated.jpg",
+    ]
     assert "long.avi: 6 windows" in said
-    with av.open(str(tmp_path / "out/long.mp4")) as container:
+    with av.open(str(tmp_path / "out/long_annotated.mp4")) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.pix_fmt) == ("h264", "yuv420p")
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
     assert len(frames) == 75
     assert frames[10].shape[0] >= 320
     assert frames[10].std() > 5, "something is drawn on it"
-    content = (tmp_path / "out/long.mp4").read_bytes()
+    content = (tmp_path / "out/long_annotated.mp4").read_bytes()
     assert content.index(b"moov") < content.index(b"mdat"), "a browser can play it while it loads"
-    assert cv2.imread(str(tmp_path / "out/still.jpg")).shape[0] == 600
+    assert cv2.imread(str(tmp_path / "out/still_annotated.jpg")).shape[0] == 600
     rows = list(csv.DictReader(io.StringIO((tmp_path / "t.csv").read_text())))
     assert [row["start"] for row in rows] == ["0.000", "0.480", "0.960", "1.440", "1.920", "2.000", "0.000"]
     assert predict(work, tmp_path / "in/long.avi", "--run", work.run, "--threshold", 1).count("nothing") == 1
