@@ -52,7 +52,9 @@ from .reporting.reproduce import reproduce as reproduce
 from .runs.catalog import RecipeSummary as RecipeSummary
 from .runs.catalog import recipe_schema as recipe_schema
 from .runs.catalog import recipes as recipes
+from .runs.evaluate import Calibration as Calibration
 from .runs.evaluate import Evaluation as Evaluation
+from .runs.evaluate import calibrate as calibrate
 from .runs.evaluate import evaluate as evaluate
 from .runs.execute import prepare_inputs as prepare_inputs
 from .runs.execute import run as run

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+CALIBRATION = "calibration.json"
+"""In a run's folder: the temperature that `evaluate --calibrate` fitted on val."""
 _PACKAGE = Path(__file__).resolve().parent
 
 

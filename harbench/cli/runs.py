@@ -157,6 +157,7 @@ def evaluate(
     device: Device = "auto",
     ok_missing: OkMissing = 0,
     allow_seen: AllowSeen = False,
+    calibrate: Annotated[bool, typer.Option("--calibrate", help="Fit a temperature on val, for predict.")] = False,
     as_json: Json = False,
 ) -> None:
     """Evaluate a finished run with other views. Kept under evaluations/, never put in place of the run's number."""
@@ -166,6 +167,11 @@ def evaluate(
         show(scored, texts.file_evaluation_text, as_json)
         if len(scored.failed) > ok_missing:
             raise typer.Exit(INCOMPLETE)
+        return
+    if calibrate:
+        with tracked(context) as (settings, track):
+            fitted = api.calibrate(Path(folder), home=settings.home, runs=settings.runs, device=device, track=track)
+        show(fitted, texts.calibration_text, as_json)
         return
     with tracked(context) as (settings, track):
         result = api.evaluate(

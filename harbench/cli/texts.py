@@ -341,10 +341,14 @@ def prediction_text(found: FilePrediction, top: int) -> str:
     cost = f"(decode {seconds['decode']:.2f} s, model {seconds['model']:.2f} s)"
     saved = [f"  written: {path}" for path in found.saved]
     if not found.segments:
-        (only,) = found.predictions
-        best = ", ".join(f"{key} {100 * p:.1f} %" for key, p in only.top(top))
-        nothing = "" if only.label else "nothing: "
-        return "\n".join([f"{found.source}: {nothing}{best}  {cost}", *saved])
+        lines = []
+        for each in found.predictions:
+            who = (
+                "" if each.person is None else f"person {each.person}, {_minutes(each.start)} to {_minutes(each.end)}: "
+            )
+            best = ", ".join(f"{key} {100 * p:.1f} %" for key, p in each.top(top))
+            lines.append(f"{who}{'' if each.label else 'nothing: '}{best}")
+        return "\n".join([f"{found.source}: {lines[0]}  {cost}", *(f"  {line}" for line in lines[1:]), *saved])
     lines = [f"{found.source}: {len(found.predictions)} windows  {cost}"]
     lines += [
         f"  {_minutes(each.start)} to {_minutes(each.end)}  {each.label or 'nothing'} {100 * each.probability:.0f} %"
@@ -387,6 +391,15 @@ def export_text(result: api.Export) -> str:
         f"  {result.same_top1} of {result.samples} test samples have the same best class in torch and onnxruntime; "
         f"largest difference of a probability {result.largest_difference:.1e}\n"
         f"  one view takes {1000 * seconds['torch']:.1f} ms in torch, {1000 * seconds['onnxruntime']:.1f} ms in onnxruntime"
+    )
+
+
+def calibration_text(result: api.Calibration) -> str:
+    """What the command prints."""
+    return (
+        f"{result.folder}: temperature {result.temperature:.3f}, fitted on {result.samples} samples of val\n"
+        f"  negative log likelihood {result.nll[0]:.4f} -> {result.nll[1]:.4f}, "
+        f"expected calibration error {result.error[0]:.2f} -> {result.error[1]:.2f} %"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -48,6 +48,7 @@ def predict(
     show_: Annotated[bool, typer.Option("--show", help="Show a live source in a window, else on a page.")] = False,
     seconds: Annotated[float | None, typer.Option(help="Stop a live source after so many.")] = None,
     pose_model: PoseModel = None,
+    persons: Annotated[int, typer.Option(min=1, max=20, help="Persons followed, each with an answer of his own.")] = 1,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a file, each on a line of its own.")] = False,
 ) -> None:
@@ -60,15 +61,15 @@ def predict(
     from harbench.inference.sources import is_live
 
     check_save(save)
+    how: dict[str, Any] = {"device": device, "pose_model": pose_model, "persons": persons}
     if is_live(source):
         where = texts.run_source(run, settings_of(context).runs)
         live = api.watch_source(
             source,
             run=where,
-            device=device,
-            pose_model=pose_model,
             windows=Windows(window, stride, threshold),
             seconds=seconds,
+            **how,
         )
         _watch(shown(live, top=top, window=show_, save=save), top, as_json)
         return
@@ -76,7 +77,7 @@ def predict(
     found: list[FilePrediction] = []
     with tracked(context) as (settings, track):
         where = texts.run_source(run, settings.runs)
-        for each in api.predict(source, run=where, device=device, pose_model=pose_model, options=options, track=track):
+        for each in api.predict(source, run=where, options=options, track=track, **how):
             found.append(each)
             if as_json:
                 print_line(each.to_dict(top))

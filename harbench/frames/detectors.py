@@ -204,6 +204,11 @@ Opener = Callable[[bool, float], AbstractContextManager[Finder]]
 """(whether it is a still, frames a second) -> a finder for one source, for as long as the context is open."""
 
 
+def joints_of(model: Path) -> tuple[int, int]:
+    """Channels and joints that a pose model finds."""
+    return (3, 17) if model.suffix == ".onnx" else (CHANNELS, LANDMARKS)
+
+
 def joint_finder(model: Path, persons: int) -> Opener:
     """What opens a finder of joints, of up to so many persons, for one source.
 

@@ -78,6 +78,8 @@ class LiveView:
     stats: LiveStats
     joints: Joints | None = None
     """`[M, V, C]`, for a model that reads poses."""
+    persons: tuple[Prediction, ...] = ()
+    """Where several persons are followed, the answer of each; `prediction` is the surest."""
 
 
 class Slot:
@@ -212,7 +214,7 @@ def watch(predictor: Predictor, slot: Slot, name: str, windows: Windows) -> Iter
         fps = rate_of(media.facts[0]) if media.facts[0].fps else slot.fps
         size, step = max(1, round(seconds * fps)), max(1, round((windows.stride or seconds / 8) * fps))
         held: deque[tuple[tuple[Stored, ...], float]] = deque(maxlen=size)
-        answer: Prediction | None = None
+        answers: tuple[Prediction, ...] = ()
         job: tuple[Future[Any], float] | None = None
         since, began = 0, time.monotonic()
         for stored in media.frames:
@@ -222,21 +224,34 @@ def watch(predictor: Predictor, slot: Slot, name: str, windows: Windows) -> Iter
                 del facts.times[:-1]
             new = job is not None and job[0].done()
             if job is not None and new:
-                answer = Prediction(
-                    name, job[1] - began - seconds, job[1] - began, predictor.classes, job[0].result(),
-                    {"decode": 0.0, "model": time.monotonic() - job[1]}, windows.threshold,
-                )  # fmt: skip
-                slot.stats.latencies.append(time.monotonic() - job[1])
+                span = job[1] - began - seconds, job[1] - began
+                taken = {"decode": 0.0, "model": time.monotonic() - job[1]}
+                answers = tuple(
+                    Prediction(name, *span, predictor.classes, found, taken, windows.threshold, person)
+                    for person, found in _answers(job[0]).items()
+                )
+                slot.stats.latencies.append(taken["model"])
                 job = None
             if job is None and len(held) == size and since >= step:
                 clip, times = zip(*held, strict=True)
                 columns = [list(each) for each in zip(*clip, strict=True)]
-                job, since = (thread.submit(predictor.score, columns, media.facts, list(times)), times[-1]), 0
+                job, since = (thread.submit(predictor.score_persons, columns, media.facts, list(times)), times[-1]), 0
             pose = next(
                 (each for each in stored if isinstance(each, np.ndarray) and each.ndim == 3 and each.dtype.kind == "f"),
                 None,
             )
-            yield LiveView(shown[-1][0], answer, new, slot.stats, pose)
+            best = max(answers, key=lambda each: each.probabilities.max(), default=None)
+            persons = answers if predictor.persons > 1 else ()
+            yield LiveView(shown[-1][0], best, new and best is not None, slot.stats, pose, persons)
+
+
+def _answers(job: Future[Any]) -> dict[int | None, Any]:
+    """What the model said; nothing where there was nobody to be seen."""
+    try:
+        found: dict[int | None, Any] = job.result()
+        return found
+    except MediaError:
+        return {}
 
 
 def watch_source(
@@ -245,6 +260,7 @@ def watch_source(
     run: str,
     device: str = "auto",
     pose_model: Path | None = None,
+    persons: int = 1,
     windows: Windows = NO_WINDOWS,
     seconds: float | None = None,
 ) -> Iterator[LiveView]:
@@ -253,7 +269,7 @@ def watch_source(
     Raises:
         RunError, WeightsError: there is no model there. MediaError: the source cannot be opened, or went away.
     """
-    predictor = Predictor.open(run, device=device, pose_model=pose_model)
+    predictor = Predictor.open(run, device=device, pose_model=pose_model, persons=persons)
     with captured(source, LiveStats()) as slot:
         for view in watch(predictor, slot, source, windows):
             yield view

@@ -17,7 +17,7 @@ from harbench.errors import HarbenchError, MediaError, RunError
 from harbench.files import replacing, write_text
 from harbench.frames.decoders import decoder_for
 from harbench.frames.detectors import Finder, Joints, Opener
-from harbench.inference.overlay import draw_skeleton, draw_timeline, video_writer
+from harbench.inference.overlay import NOTHING, draw_skeleton, draw_timeline, video_writer
 from harbench.inference.predictor import Prediction, Predictor, Windows
 from harbench.inference.segments import Segment, merged, smoothed, srt_text
 from harbench.inference.sources import JOINTS, expanded_sources
@@ -68,6 +68,7 @@ def predict(
     run: str,
     device: str = "auto",
     pose_model: Path | None = None,
+    persons: int = 1,
     options: PredictOptions = PredictOptions(),
     track: Track = silent,
 ) -> Iterator[FilePrediction]:
@@ -81,7 +82,7 @@ def predict(
     """
     if options.windows.seconds is not None and options.windows.seconds <= 0:
         raise RunError("--window: expected more than 0 seconds")
-    predictor = Predictor.open(run, device=device, pose_model=pose_model)
+    predictor = Predictor.open(run, device=device, pose_model=pose_model, persons=persons)
     windows = options.windows
     if options.every > 1 and windows.seconds is not None:
         windows = replace(windows, stride=(windows.stride or windows.seconds / 2) * options.every)
@@ -96,8 +97,10 @@ def predict_one(predictor: Predictor, path: Path, options: PredictOptions, windo
     joints: list[Joints] = []
     recording = replace(predictor, find_joints=_recorded(predictor.find_joints, joints)) if options.save else predictor
     try:
-        found = smoothed(list(recording.predict_file(path, windows)), options.smooth)
-        segments = tuple(merged(found)) if len(found) > 1 else ()
+        found = list(recording.predict_file(path, windows))
+        if predictor.persons == 1:
+            found = smoothed(found, options.smooth)
+        segments = tuple(merged(found)) if len(found) > 1 and predictor.persons == 1 else ()
         saved = _save(path, options, found, segments, joints) if options.save else ()
     except HarbenchError as error:
         return FilePrediction(str(path), error=str(error).removeprefix(f"{path}: "))
@@ -151,7 +154,7 @@ def _save(
         return written
     with decoder_for(path)(path) as decoded:
         if suffix in IMAGE_SUFFIXES:
-            image = annotated(next(decoded.frames).image, found[0], options.top, joints[0] if joints else None)
+            image = annotated(next(decoded.frames).image, found, options.top, joints[0] if joints else None)
             written.append(target.with_name(f"{target.name}.jpg"))
             with replacing(written[-1], "wb") as handle:
                 handle.write(cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes())
@@ -162,20 +165,30 @@ def _save(
         with video_writer(written[-1], fps) as write:
             for number, frame in enumerate(decoded.frames):
                 now = number / fps
-                said = found[int(np.abs(centers - now).argmin())]
+                near = np.abs(centers - now)
+                said = [found[place] for place in np.flatnonzero(near == near.min()).tolist()]
                 image = annotated(frame.image, said, options.top, joints[number] if number < len(joints) else None)
                 write(draw_timeline(image, segments, now, length) if segments else image)
     return written
 
 
 def annotated(
-    image: npt.NDArray[np.uint8], said: Prediction, top: int, joints: npt.NDArray[Any] | None = None
+    image: npt.NDArray[np.uint8], said: Sequence[Prediction], top: int, joints: Joints | None = None
 ) -> npt.NDArray[np.uint8]:
-    """A copy of a picture, small ones enlarged so that words can be read, with skeletons and the best classes."""
+    """A copy of a picture, small ones enlarged so that words can be read, with skeletons and the best classes.
+
+    Of several persons each has his class at his box.
+    """
     image, scale = resized(image), scale_of(image)
-    for person in joints if joints is not None else ():
-        draw_skeleton(image, person * scale)
-    return said.plot(image, top)
+    labels = {each.person: each for each in said if each.person is not None}
+    for person, each in enumerate(joints if joints is not None else ()):
+        if each.any():
+            seen = each[(each[:, :2] != 0).any(axis=1), :2] * scale
+            box = (*seen.min(axis=0), *seen.max(axis=0)) if person in labels else None
+            share = f" {100 * labels[person].probabilities.max():.0f}%" if person in labels else ""
+            words = f"{labels[person].label or NOTHING}{share}" if person in labels else ""
+            draw_skeleton(image, each * scale, box, words)
+    return image if labels or not said else said[0].plot(image, top)
 
 
 def scale_of(image: npt.NDArray[np.uint8]) -> int:

@@ -22,11 +22,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
 
-from harbench.errors import HarbenchError, MediaError
+from harbench.errors import HarbenchError, MediaError, RunError
 from harbench.frames.buffer import FrameBuffer, Stored
 from harbench.frames.clips import Beside, ClipDataset
 from harbench.frames.decode import frame_rate, is_variable, times_shown
-from harbench.frames.detectors import Opener, joint_finder
+from harbench.frames.detectors import Opener, joint_finder, joints_of
 from harbench.frames.streams import Encoded
 from harbench.inference.sources import Media, expanded_sources, open_media
 from harbench.inference.trained import Opened, Trained, open_trained
@@ -59,6 +59,8 @@ class Prediction:
     """`decode` and `model`."""
     threshold: float = 0.0
     """Below this probability the answer is "nothing"."""
+    person: int | None = None
+    """Which of several tracked persons, from 0; None: the whole picture, or the only one."""
 
     @property
     def label(self) -> str:
@@ -79,8 +81,10 @@ class Prediction:
 
     def to_dict(self, k: int | None = None) -> dict[str, Any]:
         """Plain values, for JSON; the `k` best classes, or all."""
+        person = {} if self.person is None else {"person": self.person}
         return {
-            "source": self.source, "start": round(self.start, 3), "end": round(self.end, 3), "label": self.label or None,
+            "source": self.source, **person, "start": round(self.start, 3), "end": round(self.end, 3),
+            "label": self.label or None,
             "probabilities": {key: round(p, 6) for key, p in self.top(k or len(self.classes))},
             "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
         }  # fmt: skip
@@ -104,12 +108,16 @@ class Predictor:
     opened: Opened
     find_joints: Opener | None = None
     """Opens what finds joints in pictures, for models that read poses."""
+    persons: int = 1
+    """Persons that are followed; more than the model reads at once get an answer each."""
 
     @classmethod
-    def open(cls, source: str | Path, *, device: str = "auto", pose_model: str | Path | None = None) -> Predictor:
+    def open(
+        cls, source: str | Path, *, device: str = "auto", pose_model: str | Path | None = None, persons: int = 1
+    ) -> Predictor:
         """Open a run folder, a .safetensors, an .onnx file, or `hf:owner/name`.
 
-        `pose_model` finds joints in pictures for models that read them: MediaPipe's .task, or an .onnx of several persons.
+        `pose_model` finds joints in pictures for models that read them: MediaPipe's .task, or an .onnx of several `persons`.
 
         Raises:
             RunError, WeightsError: there is no model there, or it does not say what prediction needs.
@@ -118,10 +126,17 @@ class Predictor:
         models = opened.models
         if len({each.classes for each in models}) > 1:
             raise MediaError(f"{source}: its runs are of different classes")
-        find = None
-        if pose_model is not None and any(cache.stream == "pose" for each in models for cache in each.caches):
-            find = joint_finder(Path(pose_model), max(each.input.bodies for each in models))
-        return cls(opened, find)
+        read = [each for each in models if any(cache.stream == "pose" for cache in each.caches)]
+        if pose_model is None or not read:
+            return cls(opened)
+        found, bodies = joints_of(Path(pose_model)), max(each.input.bodies for each in read)
+        if read[0].joints != found:
+            channels, joints = read[0].joints
+            raise RunError(
+                f"{source} reads {joints} joints of {channels} channels, and {pose_model} finds {found[1]} of {found[0]}: "
+                "they do not go together"
+            )
+        return cls(opened, joint_finder(Path(pose_model), max(persons, bodies)), max(persons, bodies) // bodies)
 
     @property
     def classes(self) -> tuple[ClassLabel, ...]:
@@ -162,12 +177,35 @@ class Predictor:
         for start, stored, times in cut_windows(media, windows):
             decoded = time.perf_counter()
             fps = rate_of(media.facts[0])
-            probabilities = self.score(stored, media.facts, times)
-            done = time.perf_counter()
             end = start if still else start + len(stored[0]) / fps
-            seconds = {"decode": decoded - began, "model": done - decoded}
-            yield Prediction(name, start, end, self.classes, probabilities, seconds, windows.threshold)
+            answers = self.score_persons(stored, media.facts, times)
+            seconds = {"decode": decoded - began, "model": time.perf_counter() - decoded}
+            for person, probabilities in answers.items():
+                yield Prediction(name, start, end, self.classes, probabilities, seconds, windows.threshold, person)
+                seconds = dict.fromkeys(seconds, 0.0)
             began = time.perf_counter()
+
+    def score_persons(
+        self, stored: Sequence[Sequence[Stored]], facts: Sequence[Encoded], times: Sequence[float]
+    ) -> dict[int | None, Floats]:
+        """`score` of each person who is seen, by his place; of the whole where one is followed. Raises MediaError."""
+        if self.persons == 1:
+            return {None: self.score(stored, facts, times)}
+        poses = [cache.stream == "pose" for each in self.opened.models for cache in each.caches]
+        joints = np.stack([np.asarray(frame) for frame in stored[poses.index(True)]])
+        bodies = joints.shape[1] // self.persons
+        found: dict[int | None, Floats] = {}
+        for person in range(self.persons):
+            mine = slice(person * bodies, (person + 1) * bodies)
+            if joints[:, mine].any():
+                his = [
+                    [np.asarray(f)[mine] for f in each] if pose else each
+                    for each, pose in zip(stored, poses, strict=True)
+                ]
+                found[person] = self.score(his, facts, times)
+        if not found:
+            raise MediaError("no pose found")
+        return found
 
     def score(self, stored: Sequence[Sequence[Stored]], facts: Sequence[Encoded], times: Sequence[float]) -> Floats:
         """Probabilities `[K]` of a clip: for each cache its frames as stored. Raises MediaError."""

@@ -14,7 +14,7 @@ import numpy as np
 from harbench.inference.demo import served_view
 from harbench.inference.live import LiveView, has_window
 from harbench.inference.overlay import video_writer
-from harbench.inference.predict import annotated, resized
+from harbench.inference.predict import annotated
 
 log = logging.getLogger(__name__)
 _TITLE = "harbench (q ends)"
@@ -32,8 +32,8 @@ def shown(views: Iterable[LiveView], *, top: int, window: bool, save: Path | Non
             log.info("no window can be opened here; the live view is at %s", address)
         write = None
         for view in views:
-            image = view.image if view.prediction is None else annotated(view.image, view.prediction, top, view.joints)
-            image = resized(image) if view.prediction is None else image
+            said = view.persons or ([view.prediction] if view.prediction else [])
+            image = annotated(view.image, said, top, view.joints)
             if save is not None:
                 path = save / time.strftime("live-%Y%m%d-%H%M%S.mp4")
                 write = write or stack.enter_context(video_writer(path, view.stats.rate))

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from harbench.errors import RunError, WeightsError, damage
 from harbench.files import expanded
+from harbench.paths import CALIBRATION
 from harbench.recipe import CacheConfig, EvalConfig, InputConfig
 from harbench.records import ClassLabel
 from harbench.runs.seen import Seen
@@ -44,8 +45,6 @@ KEYS = (
     "trained_on",
 )
 """Metadata of a checkpoint that prediction needs."""
-CALIBRATION = "calibration.json"
-"""In a run's folder: the temperature that `evaluate --calibrate` fitted on val."""
 
 
 @dataclass(frozen=True)

@@ -203,3 +203,69 @@ def evaluate(
         result = replace(result, number=number)
         write_text(kept / f"{number}.json", json.dumps(asdict(result), indent=2))
     return result
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A temperature fitted on val, and what it does there."""
+
+    folder: str
+    temperature: float
+    samples: int
+    nll: tuple[float, float]
+    """Mean negative log likelihood before and after, in nats."""
+    error: tuple[float, float]
+    """Expected calibration error over 15 bins before and after, in percent (arXiv:1706.04599)."""
+
+
+def calibrate(folder: Path, *, home: Path, runs: Path, device: str = "auto", track: Track = silent) -> Calibration:
+    """Fit the temperature by which logits are divided before softmax, on val, and store it with the run.
+
+    It changes no ranking of classes, only how sure `predict` says that it is (arXiv:1706.04599).
+
+    Raises:
+        RunError: there is no finished run, or none of its data was held out for val.
+    """
+    import numpy as np
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    from harbench.evaluation.predict import predict
+    from harbench.frames.streams import normalize
+    from harbench.paths import CALIBRATION
+
+    opened = open_run(folder, RunOptions(home, runs, allow_seen=True), subsets=("val",))
+    recipe, rows = opened.recipe, opened.inputs.table.subset("val")
+    if not rows or recipe.train.refit:
+        raise RunError(
+            f"{opened.folder} was trained on all of train, and a temperature needs samples that were held out: train with "
+            "--set data.validation=0.1 (and without train.refit), and calibrate that run"
+        )
+    data = opened.inputs.read(rows, recipe.input, recipe.eval)
+    found = predict(
+        opened.model,
+        data,
+        device=choose_device(device),
+        normalize=partial(normalize, config=recipe.input),
+        workers=recipe.train.workers,
+        track=track,
+    )
+    scored = np.isfinite(found.logits).all(axis=1)
+    targets = found.targets[scored]
+    scores = found.logits if recipe.eval.average == "logit" else np.log(np.maximum(found.probabilities, 1e-30))
+    scores = scores[scored].astype(np.float64)
+
+    def nll(temperature: float) -> float:
+        return -float(log_softmax(scores / temperature, axis=1)[np.arange(len(targets)), targets].mean())
+
+    def error(temperature: float) -> float:
+        probabilities = np.exp(log_softmax(scores / temperature, axis=1))
+        sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
+        bins = np.minimum((sure * 15).astype(int), 14)
+        gaps = [abs(sure[bins == each].sum() - right[bins == each].sum()) for each in range(15)]
+        return 100 * float(sum(gaps)) / len(targets)
+
+    fitted = float(np.exp(minimize_scalar(lambda log_t: nll(float(np.exp(log_t))), bounds=(-3, 3), method="bounded").x))
+    result = Calibration(str(opened.folder), fitted, len(targets), (nll(1.0), nll(fitted)), (error(1.0), error(fitted)))
+    write_text(opened.folder / CALIBRATION, json.dumps(asdict(result), indent=2) + "\n")
+    return result
