@@ -35,6 +35,8 @@ from .inference.predict import predict as predict
 from .inference.predictor import Prediction as Prediction
 from .inference.predictor import Predictor as Predictor
 from .inference.predictor import Windows as Windows
+from .inference.push import Push as Push
+from .inference.push import push as push
 from .prepare.formats import Conversion as Conversion
 from .prepare.formats import convert as convert
 from .prepare.formats import convert_from as convert_from

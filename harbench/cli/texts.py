@@ -403,6 +403,14 @@ def calibration_text(result: api.Calibration) -> str:
     )
 
 
+def push_text(result: api.Push) -> str:
+    """What the command prints: where it is, or what would be sent."""
+    files = "\n".join(f"  {size:>12,} bytes  {name}" for name, size in result.files.items())
+    return (
+        f"{result.repo}: {result.url}\n{files}" if result.url else f"{result.repo} would get\n{files}\n\n{result.card}"
+    )
+
+
 def file_evaluation_text(result: api.FileEvaluation) -> str:
     """What the command prints."""
     shown = "  ".join(f"{name} {value:.2f}" for name, value in result.metrics.items() if value is not None)

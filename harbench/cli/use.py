@@ -142,3 +142,21 @@ def export(
     with tracked(context) as (settings, track):
         result = api.export(run, home=settings.home, runs=settings.runs, output=output, to=to, full=full, track=track)
     show(result, texts.export_text, as_json)
+
+
+@app.command()
+def push(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    target: Annotated[str, typer.Argument(metavar="hf:OWNER/NAME", help="A repository on the Hugging Face hub.")],
+    pr: Annotated[bool, typer.Option("--pr", help="As a pull request.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Where the repository is made: for you only.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the files and the card; send nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Put a run with a model card on the Hugging Face hub."""
+    with tracked(context) as (settings, track):
+        result = api.push(
+            run, target, home=settings.home, runs=settings.runs, pr=pr, private=private, dry_run=dry_run, track=track
+        )
+    show(result, texts.push_text, as_json)

@@ -63,9 +63,9 @@ def test_each_person_has_an_answer(work: Work, tmp_path: Path) -> None:
 def test_joints_have_to_go_together(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = poses(work, 1).opened
     monkeypatch.setattr(module, "open_trained", lambda *_: opened)
-    with pytest.raises(RunError, match="reads 17 joints of 3 channels, and pose.task finds 33 of 4"):
+    with pytest.raises(RunError, match=r"reads 17 joints of 3 channels, and .* finds 33 of 4"):
         Predictor.open("x", pose_model="pose.task")
-    with pytest.raises(MediaError, match="there is no pose model pose.onnx"):
+    with pytest.raises(MediaError, match="there is no pose model"):
         Predictor.open("x", pose_model="pose.onnx")
 
 
@@ -85,7 +85,7 @@ def test_a_temperature_is_fitted_on_val_and_used(tmp_path: Path, work: Work) -> 
     scores = np.log(before.probabilities) / fitted.temperature
     np.testing.assert_allclose(after.probabilities, np.exp(scores) / np.exp(scores).sum(), rtol=1e-6)
     (Path(done.folder) / "calibration.json").write_text("{")
-    with pytest.raises(RunError, match="calibration.json is damaged"):
+    with pytest.raises(RunError, match="is damaged"):
         Predictor.open(done.folder)
     with pytest.raises(RunError, match="needs samples that were held out"):
         api.calibrate(work.run, home=work.home, runs=work.runs)
