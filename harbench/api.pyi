@@ -45,6 +45,8 @@ from .prepare.pipeline import prepare as prepare
 from .prepare.plan import PrepareReport as PrepareReport
 from .prepare.verify import VerifyReport as VerifyReport
 from .prepare.verify import verify as verify
+from .reporting.browse import Sheet as Sheet
+from .reporting.browse import browse as browse
 from .reporting.check import CheckReport as CheckReport
 from .reporting.check import check as check
 from .reporting.report import ReportResult as ReportResult

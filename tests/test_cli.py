@@ -35,10 +35,12 @@ COMMANDS = (
     "score",
     "ablate",
     "bench",
+    "browse",
     "demo",
     "doctor",
     "export",
     "predict",
+    "push",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,6 +26,15 @@ model: {name: motion3d, args: {width: 4}}
 train: {epochs: 3, batch_size: 4, workers: 0, optimizer: {name: adamw, lr: 0.01}}
 eval: {clips: 2}
 """
+
+
+class Work(NamedTuple):
+    """A data home with a finished run in it."""
+
+    home: Path
+    runs: Path
+    run: Path
+    videos: Path
 
 
 def write_video(path: Path, frames: np.ndarray, fps: int = 25) -> None:

@@ -411,6 +411,14 @@ def push_text(result: api.Push) -> str:
     )
 
 
+def sheet_text(result: api.Sheet) -> str:
+    """What the command prints."""
+    lines = [f"{result.output}: {result.shown} of {result.samples} samples of {result.dataset} {result.split}, "
+             f"{result.bytes / 1e6:.1f} MB"]  # fmt: skip
+    lines += [f"  {result.missing} samples are not in the cache"] if result.missing else []
+    return "\n".join([*lines, *(f"  not decoded: {media}: {why}" for media, why in result.failed.items())])
+
+
 def file_evaluation_text(result: api.FileEvaluation) -> str:
     """What the command prints."""
     shown = "  ".join(f"{name} {value:.2f}" for name, value in result.metrics.items() if value is not None)

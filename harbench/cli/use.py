@@ -9,7 +9,7 @@ import typer
 
 from harbench import api
 from harbench.cli import texts
-from harbench.cli.app import INCOMPLETE, Device, Json, app, print_line, settings_of, show, tracked
+from harbench.cli.app import INCOMPLETE, Device, Json, SplitOption, app, print_line, settings_of, show, tracked
 from harbench.errors import MediaError
 
 if TYPE_CHECKING:
@@ -160,3 +160,28 @@ def push(
             run, target, home=settings.home, runs=settings.runs, pr=pr, private=private, dry_run=dry_run, track=track
         )
     show(result, texts.push_text, as_json)
+
+
+@app.command()
+def browse(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A prepared data set.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Page; else NAME.html.")] = None,
+    split: SplitOption = "",
+    run: Annotated[Path | None, typer.Option("--run", help="Show what this run has wrong.")] = None,
+    duplicates: Annotated[bool, typer.Option("--duplicates", help="List what looks alike in test and train.")] = False,
+    as_json: Json = False,
+) -> None:
+    """A contact sheet of a prepared data set, as one page."""
+    with tracked(context) as (settings, track):
+        result = api.browse(
+            name,
+            home=settings.home,
+            runs=settings.runs,
+            output=output or Path(f"{name}.html"),
+            split=split,
+            run=run,
+            duplicates=duplicates,
+            track=track,
+        )
+    show(result, texts.sheet_text, as_json)

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-from toys import many_people
+from toys import Work, many_people
 
 from harbench import api
-
-
-class Work(NamedTuple):
-    """A data home with a finished run in it."""
-
-    home: Path
-    runs: Path
-    run: Path
-    videos: Path
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import pytest
-from conftest import Work
+from toys import Work
 
 pytest.importorskip("starlette")
 from starlette.testclient import TestClient

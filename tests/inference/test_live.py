@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Work
-from toys import write_video
+from toys import Work, write_video
 from typer.testing import CliRunner
 
 from harbench.cli import app

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Work
-from toys import many_people, write_video
+from toys import Work, many_people, write_video
 
 from harbench import api
 from harbench.errors import MediaError, RunError

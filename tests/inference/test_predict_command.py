@@ -12,10 +12,9 @@ import av
 import cv2
 import numpy as np
 import pytest
-from conftest import Work
 from hypothesis import given
 from hypothesis import strategies as st
-from toys import write_video
+from toys import Work, write_video
 from typer.testing import CliRunner
 
 from harbench.cli import app

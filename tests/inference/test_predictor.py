@@ -10,10 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import Work
 from hypothesis import given
 from hypothesis import strategies as st
-from toys import write_video
+from toys import Work, write_video
 
 from harbench.datasets.tables import load_split
 from harbench.errors import MediaError, RunError, WeightsError

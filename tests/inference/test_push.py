@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Work
 from hub import Hub
+from toys import Work
 
 from harbench import api
 from harbench.errors import RunError
