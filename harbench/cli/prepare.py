@@ -33,6 +33,13 @@ Modality = Annotated[
     Literal["video", "image", "pose"] | None,
     typer.Option(help="Your folder: which of its files are the samples; video of pictures: each folder is one."),
 ]
+PoseModel = Annotated[
+    Path | None,
+    typer.Option(
+        "--pose-model", help="Finds joints for --stream pose: MediaPipe's .task, or MoveNet or RTMO as .onnx."
+    ),
+]
+Persons = Annotated[int, typer.Option(min=1, max=20, help="Persons that --stream pose follows in pixels.")]
 PoseAxes = Annotated[str, typer.Option(help="Your pose arrays: T frames, M bodies, V joints, C channels, e.g. CTVM.")]
 Force = Annotated[bool, typer.Option("--force", help="Write over your data set of that name.")]
 ForRecipe = Annotated[
@@ -96,6 +103,8 @@ def prepare(
     limit: Limit = None,
     workers: Workers = 2,
     decoder: Decoder = "av",
+    pose_model: PoseModel = None,
+    persons: Persons = 1,
     allow_missing: AllowMissing = False,
     ok_missing: OkMissing = 0,
     url: Urls = None,
@@ -125,11 +134,11 @@ def prepare(
     ) if own_name else None  # fmt: skip
     with tracked(context) as (settings, track):
         report = api.prepare(
-            name, home=settings.home, split=split, recipe=for_recipe, source=source, archives=archive or (), stream=stream,
-            bodies=bodies, encoding=encoding, quality=quality, short_side=side, classes=words(classes), limit=limit,
-            workers=workers, decoder=decoder, allow_missing=allow_missing or ok_missing > 0, insecure=insecure,
-            limit_rate=limit_rate, accept_hash=accept_hash, urls=url or (), shard=shard, own=own, dry_run=dry_run,
-            track=track,
+            name, home=settings.home, split=split, recipe=for_recipe, source=source, archives=archive or (),
+            stream=stream, bodies=bodies, encoding=encoding, quality=quality, short_side=side,
+            classes=words(classes), limit=limit, workers=workers, decoder=decoder, pose_model=pose_model,
+            persons=persons, allow_missing=allow_missing or ok_missing > 0, insecure=insecure, limit_rate=limit_rate,
+            accept_hash=accept_hash, urls=url or (), shard=shard, own=own, dry_run=dry_run, track=track,
         )  # fmt: skip
     show(report, lambda report: "\n".join(_lines(report, dry_run)), as_json)
     if report.incomplete > ok_missing and not dry_run:

@@ -61,6 +61,16 @@ _FAR = 0.7
 
 
 @dataclass(frozen=True)
+class PoseConfig:
+    """How poses are found in pixels."""
+
+    model: Path
+    """MediaPipe's .task, or MoveNet or RTMO as .onnx."""
+    persons: int = 1
+    """Persons that are followed, each in a place of his own among the bodies."""
+
+
+@dataclass(frozen=True)
 class Person:
     """One person in a picture."""
 
@@ -75,7 +85,9 @@ class OnnxDetector:
     """Persons in a picture, by MoveNet MultiPose or RTMO: which of them is told by the outputs of the file."""
 
     def __init__(self, path: Path) -> None:
-        """Raises MediaError where onnxruntime is not installed, or the file is another model."""
+        """Raises MediaError where onnxruntime is not installed, or the file is missing or another model."""
+        if not path.is_file():
+            raise MediaError(f"there is no pose model {path}; docs/use.md says which there are and where to get them")
         if find_spec("onnxruntime") is None:
             raise MediaError("poses by an .onnx model need onnxruntime:  pip install 'harbench[onnx]'")
         import onnxruntime
@@ -204,9 +216,23 @@ Opener = Callable[[bool, float], AbstractContextManager[Finder]]
 """(whether it is a still, frames a second) -> a finder for one source, for as long as the context is open."""
 
 
+def check_finder(config: PoseConfig) -> None:
+    """Raise MediaError, with what to do, where the model, or the library that runs it, is not at hand."""
+    if config.model.suffix == ".onnx":
+        OnnxDetector(config.model)
+    else:
+        check_landmarker(config.model)
+
+
 def joints_of(model: Path) -> tuple[int, int]:
     """Channels and joints that a pose model finds."""
     return (3, 17) if model.suffix == ".onnx" else (CHANNELS, LANDMARKS)
+
+
+@cache
+def _detector(model: Path) -> OnnxDetector:
+    """One for all sources of a process: it follows nobody."""
+    return OnnxDetector(model)
 
 
 def joint_finder(model: Path, persons: int) -> Opener:
@@ -216,9 +242,7 @@ def joint_finder(model: Path, persons: int) -> Opener:
     or the library that runs it, is not at hand.
     """
     if model.suffix == ".onnx":
-        if not model.is_file():
-            raise MediaError(f"there is no pose model {model}; docs/use.md says which there are and where to get them")
-        detector = OnnxDetector(model)
+        detector = _detector(model)
 
         @contextmanager
         def opened(still: bool, fps: float) -> Iterator[Finder]:
@@ -266,23 +290,28 @@ def check_landmarker(bundle: Path) -> None:
 
 
 def extract_poses(
-    files: Mapping[Path, Path], bundle: Path, *, decoder: Decoder | None = None, workers: int = 2, track: Track = silent
+    files: Mapping[Path, Path],
+    config: PoseConfig,
+    *,
+    decoder: Decoder | None = None,
+    workers: int = 2,
+    track: Track = silent,
 ) -> dict[Path, str]:
-    """Write the poses of media (file -> .npy, float32 `[T, 1, 33, 4]`); what is there already is left alone.
+    """Write the poses of media (file -> .npy, float32 `[T, M, V, C]`); what is there already is left alone.
 
     A frame in which nobody is found is zeros, and so may be all of them: a method that needs a pose fails there. Returns
     the media that could not be decoded, with the decoder's words. `decoder` is for videos.
 
     Raises:
-        MediaError: MediaPipe or its model is not at hand, or a decoder took its process down.
+        MediaError: the model, or the library that runs it, is not at hand, or a decoder took its process down.
     """
     left = {media: pose for media, pose in files.items() if not pose.exists()}
     if not left:
         return {}
-    check_landmarker(bundle)
+    check_finder(config)
     failed: dict[Path, str] = {}
     with pool(min(workers, len(left)), _mute) as processes:
-        jobs = {processes.submit(_write, media, pose, bundle, decoder): media for media, pose in left.items()}
+        jobs = {processes.submit(_write, media, pose, config, decoder): media for media, pose in left.items()}
         try:
             for job in track(as_completed(jobs), "finding poses", len(jobs)):
                 if why := job.result():
@@ -297,11 +326,14 @@ def _mute() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
-def _write(media: Path, pose: Path, bundle: Path, decoder: Decoder | None) -> str:
+def _write(media: Path, pose: Path, config: PoseConfig, decoder: Decoder | None) -> str:
     """Write one pose file; why it could not be, or nothing."""
     try:
         still = media.suffix.lower() in IMAGE_SUFFIXES
-        with decoder_for(media, decoder)(media) as decoded, joint_finder(bundle, 1)(still, decoded.fps) as find:
+        with (
+            decoder_for(media, decoder)(media) as decoded,
+            joint_finder(config.model, config.persons)(still, decoded.fps) as find,
+        ):
             joints = np.stack([find(frame.image) for frame in decoded.frames])
     except HarbenchError as error:
         return str(error)

@@ -38,6 +38,8 @@ def prepare(
     limit: int | None = None,
     workers: int = 2,
     decoder: str = "av",
+    pose_model: Path | None = None,
+    persons: int = 1,
     allow_missing: bool = False,
     insecure: bool = False,
     limit_rate: int | None = None,
@@ -66,7 +68,7 @@ def prepare(
     from harbench.frames.decoders import choose_decoder
     from harbench.prepare.ingest import IngestConfig, ingest
     from harbench.prepare.plan import missing_media, needed_caches, plan, recipe_of, run_command
-    from harbench.prepare.poses import check_poses
+    from harbench.prepare.poses import check_poses, pose_config
     from harbench.prepare.transfer import FetchConfig
 
     started = time.monotonic()
@@ -87,10 +89,11 @@ def prepare(
         fetch = FetchConfig(insecure=insecure, limit_rate=limit_rate, accept_hash=accept_hash, urls=tuple(urls))
         wanted = _wanted(tables, classes, limit)
         job = Job(
-            spec, tables, dest, wanted, _of_shard(spec, dest, wanted, shard), shard, fetch, caches[-1], reads, workers, track
+            spec, tables, dest, wanted, _of_shard(spec, dest, wanted, shard), shard, fetch, caches[-1], reads, workers, track,
+            pose_config(pose_model, persons, home),
         )  # fmt: skip
         for cache in caches:
-            check_poses(spec, cache, home)
+            check_poses(spec, cache, job.poses)
         if dry_run:
             planned = plan(job, local=own is not None or bool(source or archives))
             there = str(paths.cache_folder(home, name, job.cache.name))
@@ -137,7 +140,7 @@ def _cached(job: Job, found: MediaMatch, allow_missing: bool) -> PrepareReport:
     undecoded: dict[str, str] = {}
     if not STREAMS[job.cache.stream].pictures:
         mine = {media: present[media] for media in job.mine if media in present}
-        undecoded = find_poses(spec, mine, home, decoder=job.reads, workers=job.workers, track=job.track)
+        undecoded = find_poses(spec, mine, home, job.poses, Decoding(job.workers, job.reads), track=job.track)
         present = pose_files(spec, present, home)
     of_other_shards = found.present.keys() - set(job.mine)
     known = {*present, *undecoded, *of_other_shards}

@@ -18,6 +18,7 @@ from harbench.records import Archive, DatasetSpec, SplitTable, Track
 
 if TYPE_CHECKING:
     from harbench.frames.decode import Decoder
+    from harbench.frames.detectors import PoseConfig
     from harbench.prepare.transfer import FetchConfig
     from harbench.recipe import CacheConfig, Recipe
 
@@ -96,6 +97,8 @@ class Job:
     """Of videos."""
     workers: int
     track: Track
+    poses: PoseConfig
+    """For poses from pixels."""
 
     @property
     def folder(self) -> Path:

@@ -16,8 +16,12 @@ from harbench.files import sha256, write_text
 from harbench.records import DatasetSpec, Track
 
 if TYPE_CHECKING:
-    from harbench.frames.decode import Decoder
+    from harbench.frames.detectors import PoseConfig
+    from harbench.frames.fill import Decoding
     from harbench.recipe import CacheConfig
+
+_FIRST = "pose_landmarker_full.task, 1 persons"
+"""What found the poses whose record does not say it."""
 
 
 def carries_poses(spec: DatasetSpec) -> bool:
@@ -42,28 +46,36 @@ def pose_files(spec: DatasetSpec, present: Mapping[str, Path], home: Path) -> di
     return {media: path for media, path in files.items() if path.is_file()}
 
 
-def check_poses(spec: DatasetSpec, cache: CacheConfig, home: Path) -> None:
+def pose_config(model: Path | None, persons: int, home: Path) -> PoseConfig:
+    """How poses are found: by `model`, or by MediaPipe's in the data home."""
+    from harbench.frames.detectors import BUNDLE, PoseConfig
+
+    return PoseConfig(model or paths.models_folder(home) / BUNDLE, persons)
+
+
+def check_poses(spec: DatasetSpec, cache: CacheConfig, config: PoseConfig) -> None:
     """Raise MediaError, with what to do, where poses have to be found and nothing here can find them."""
-    from harbench.frames.detectors import BUNDLE, check_landmarker
+    from harbench.frames.detectors import check_finder
     from harbench.frames.streams import STREAMS
 
     if not STREAMS[cache.stream].pictures and not carries_poses(spec):
-        check_landmarker(paths.models_folder(home) / BUNDLE)
+        check_finder(config)
 
 
 def find_poses(
-    spec: DatasetSpec, media: Mapping[str, Path], home: Path, *, decoder: Decoder, workers: int, track: Track
+    spec: DatasetSpec, media: Mapping[str, Path], home: Path, config: PoseConfig, decoding: Decoding, *, track: Track
 ) -> dict[str, str]:
     """Write a pose file for each media that carries none, or has changed; returns media that failed, with the reason."""
-    from harbench.frames.detectors import BUNDLE, extract_poses
+    from harbench.frames.detectors import extract_poses
 
-    if carries_poses(spec):
+    if carries_poses(spec) or not media:
         return {}
     found = _found_poses(spec, media, home)
+    by = f"{config.model.name}, {config.persons} persons"
     for name, pose in found.items():
-        _discard_stale(media[name], pose)
+        _discard_stale(media[name], pose, by)
     files = {media[name]: pose for name, pose in found.items()}
-    failed = extract_poses(files, paths.models_folder(home) / BUNDLE, decoder=decoder, workers=workers, track=track)
+    failed = extract_poses(files, config, decoder=decoding.decoder, workers=decoding.workers, track=track)
     return {name: failed[path] for name, path in media.items() if path in failed}
 
 
@@ -73,21 +85,27 @@ def _found_poses(spec: DatasetSpec, media: Iterable[str], home: Path) -> dict[st
     return {name: folder / PurePosixPath(name).with_suffix(pose_suffix(spec)) for name in media}
 
 
-def _discard_stale(media: Path, pose: Path) -> None:
-    """Delete a pose file that another content of the media gave, and record what the media is now.
+def _discard_stale(media: Path, pose: Path, by: str) -> None:
+    """Delete a pose file that another content of the media gave, or another model, and record what the media is now.
 
     In this order: whatever interrupts it, no pose file lies beside the record of a source that is not its own. A pose
     file without a record counts as current where it is newer than its media.
     """
     record, about = pose.with_name(f"{pose.name}.source.json"), media.stat()
     before = _read(record)
-    if before is not None and (before.get("bytes"), before.get("mtime_ns")) == (about.st_size, about.st_mtime_ns):
+    same_model = before is None or before.get("by", _FIRST) == by
+    same_file = before is not None and (before.get("bytes"), before.get("mtime_ns")) == (
+        about.st_size,
+        about.st_mtime_ns,
+    )
+    if same_file and same_model:
         return
     found = sha256(media)
     newer = before is None and pose.exists() and pose.stat().st_mtime_ns >= about.st_mtime_ns
-    if not newer and (before is None or before.get("sha256") != found):
+    if not newer and (before is None or before.get("sha256") != found or not same_model):
         pose.unlink(missing_ok=True)
-    write_text(record, json.dumps({"bytes": about.st_size, "mtime_ns": about.st_mtime_ns, "sha256": found}))
+    facts = {"bytes": about.st_size, "mtime_ns": about.st_mtime_ns, "sha256": found, "by": by}
+    write_text(record, json.dumps(facts))
 
 
 def _read(record: Path) -> dict[str, Any] | None:

@@ -88,6 +88,8 @@ class DatasetSpec:
     """Official splits, the default one first. `lopo-<group>` and `<split>-video` are derived, not listed."""
     pose_shape: tuple[int, int] = (0, 0)
     """(C, V) of its poses: channels and joints; zeros where it has none."""
+    found_joints: tuple[int, int] = (0, 0)
+    """(C, V) of poses that were found in the pixels of its media, as a frame cache here has them; zeros: not known."""
     pose_suffix: str = ""
     """Where a video data set carries joints: the pose file of a media is its path with the suffix replaced by this."""
     boxes: bool = False

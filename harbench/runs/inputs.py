@@ -90,6 +90,26 @@ def reduce_train(table: SplitTable, config: TrainSubset) -> SplitTable:
     return replace(table, samples=tuple(s for s in table.samples if s.subset != "train" or s.sample_id in kept))
 
 
+def spec_of(recipe: Recipe, home: Path) -> DatasetSpec:
+    """The data set, with the joints that were found in it where its pose cache is here."""
+    import numpy as np
+
+    from harbench.datasets.tables import load_spec
+    from harbench.frames.cache import find_cache, open_cache
+    from harbench.recipe import CacheConfig
+
+    spec = load_spec(recipe.data.dataset, home)
+    if any(spec.pose_shape) or (recipe.data.cache.stream != "pose" and not recipe.input.with_pose):
+        return spec
+    try:
+        cache = open_cache(find_cache(home, spec.name, CacheConfig(stream="pose"), make=""))
+        media = next(iter(media for media in load_table(recipe, home).media() if media in cache), None)
+        shape = cache.read(media, np.zeros(1, np.int64)).shape if media else (0, 0, 0, 0)
+    except CacheError:
+        return spec
+    return replace(spec, found_joints=(shape[3], shape[2]))
+
+
 def missing_media(table: SplitTable, cache: FrameCache) -> tuple[str, ...]:
     """Media of the table that the cache does not hold, in official order."""
     return tuple(media for media in table.media() if media not in cache)
@@ -123,13 +143,13 @@ def open_inputs(
     Raises:
         CacheError: there is no cache that fits, or more than `ok_missing` media of these subsets are not in it.
     """
-    from harbench.datasets.tables import load_spec, load_split
+    from harbench.datasets.tables import load_split
     from harbench.frames.cache import warn_of_cut_ranges
     from harbench.frames.clips import Beside, ClipDataset
     from harbench.prepare.boxes import load_boxes
     from harbench.recipe import CacheConfig
 
-    spec = load_spec(recipe.data.dataset, home)
+    spec = spec_of(recipe, home)
     official = len(load_split(recipe.data.dataset, recipe.data.split, home).classes)
     table = load_table(recipe, home)
     wanted = [recipe.data.cache, *([CacheConfig(stream="pose")] if recipe.input.with_pose else [])]

@@ -14,7 +14,7 @@ from harbench.errors import HarbenchWarning, WeightsError
 from harbench.records import RunReport, Track, silent
 from harbench.runs.catalog import read_any
 from harbench.runs.folder import run_folder
-from harbench.runs.inputs import from_runs, load_table, obstacles
+from harbench.runs.inputs import from_runs, load_table, obstacles, spec_of
 from harbench.runs.record import input_shapes, view_gflops
 
 if TYPE_CHECKING:
@@ -94,7 +94,6 @@ def plan(recipe: Recipe | Fusion, folder: Path, seed: int, options: RunOptions) 
 
 
 def _training_plan(recipe: Recipe, folder: Path, seed: int, home: Path, allow_seen: bool) -> RunReport:
-    from harbench.datasets.tables import load_spec
     from harbench.models.build import build_model
     from harbench.models.profile import count_parameters
     from harbench.recipe import dump_recipe
@@ -102,7 +101,7 @@ def _training_plan(recipe: Recipe, folder: Path, seed: int, home: Path, allow_se
     table = load_table(recipe, home)
     model = build_model(recipe.model.untrained(), len(table.classes))
     warn_of_settings(recipe)
-    spec = load_spec(recipe.data.dataset, home)
+    spec = spec_of(recipe, home)
     shapes, gflops = input_shapes(recipe, spec), view_gflops(model, recipe, spec, len(table.classes))
     forward, activations = _one_step(model, shapes)
     clips = recipe.train.last_epoch * recipe.train.clips_per_epoch * len(table.subset("train"))

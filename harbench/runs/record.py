@@ -126,10 +126,10 @@ def input_shape(recipe: Recipe, spec: DatasetSpec) -> tuple[int, ...]:
 
 
 def pose_shape(spec: DatasetSpec) -> tuple[int, int]:
-    """Channels and joints of a data set's poses: its own, or MediaPipe's."""
+    """Channels and joints of a data set's poses: its own, those that were found in it, or MediaPipe's."""
     from harbench.frames.detectors import CHANNELS, LANDMARKS
 
-    return spec.pose_shape if any(spec.pose_shape) else (CHANNELS, LANDMARKS)
+    return next((shape for shape in (spec.pose_shape, spec.found_joints) if any(shape)), (CHANNELS, LANDMARKS))
 
 
 def input_shapes(recipe: Recipe, spec: DatasetSpec) -> tuple[tuple[int, ...], ...]:

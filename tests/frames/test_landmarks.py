@@ -11,7 +11,7 @@ import pytest
 
 from harbench.errors import MediaError
 from harbench.frames import detectors as module
-from harbench.frames.detectors import BUNDLE, URL, _landmarks, _write, check_landmarker, extract_poses
+from harbench.frames.detectors import BUNDLE, URL, PoseConfig, _landmarks, _write, check_landmarker, extract_poses
 
 
 def point(x: float, y: float, z: float, visibility: float) -> SimpleNamespace:
@@ -67,7 +67,10 @@ def test_a_still_and_a_video_become_pose_files(tmp_path: Path, landmarker: Landm
     frames = np.full((6, 32, 48, 3), 220, np.uint8)
     frames[2] = 0
     write_video(tmp_path / "b.avi", frames)
-    assert [_write(tmp_path / name, tmp_path / f"{name}.npy", tmp_path, None) for name in ("a.png", "b.avi")] == [
+    assert [
+        _write(tmp_path / name, tmp_path / f"{name}.npy", PoseConfig(tmp_path / BUNDLE), None)
+        for name in ("a.png", "b.avi")
+    ] == [
         "",
         "",
     ]
@@ -80,7 +83,7 @@ def test_a_still_and_a_video_become_pose_files(tmp_path: Path, landmarker: Landm
 
 def test_what_cannot_be_decoded_is_told_and_leaves_nothing(tmp_path: Path, landmarker: Landmarker) -> None:
     (tmp_path / "broken.avi").write_bytes(b"nothing")
-    assert _write(tmp_path / "broken.avi", tmp_path / "b.npy", tmp_path, None)
+    assert _write(tmp_path / "broken.avi", tmp_path / "b.npy", PoseConfig(tmp_path / BUNDLE), None)
     assert not list(tmp_path.glob("*.npy"))
 
 
@@ -95,14 +98,14 @@ def test_what_is_missing_is_told_with_the_way_out(tmp_path: Path, monkeypatch: p
 
 def test_what_is_there_needs_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(b"")
-    assert extract_poses({tmp_path / "a.jpg": tmp_path / "a.npy"}, tmp_path / BUNDLE) == {}
+    assert extract_poses({tmp_path / "a.jpg": tmp_path / "a.npy"}, PoseConfig(tmp_path / BUNDLE)) == {}
 
 
 def test_mediapipe_follows_a_person(test_data: Path, tmp_path: Path) -> None:
     pytest.importorskip("mediapipe", reason="MediaPipe is not installed: its landmarks were NOT looked at")
     video = next(iter(sorted((test_data / "weizmann/walk").glob("*.avi"))))
     pose = tmp_path / "walk.npy"
-    assert extract_poses({video: pose}, test_data / "pose" / BUNDLE, workers=1) == {}
+    assert extract_poses({video: pose}, PoseConfig(test_data / "pose" / BUNDLE), workers=1) == {}
     joints = np.load(pose)
     assert joints.shape[1:] == (1, 33, 4)
     assert joints.any(axis=(1, 2, 3)).mean() > 0.9

@@ -108,3 +108,26 @@ def test_a_person_is_found_in_most_pictures(test_data: Path, tmp_path: Path) -> 
         with open_still(path) as decoded, find(True, 0) as finder:
             seen += bool(finder(next(decoded.frames).image).any())
     assert seen >= 0.8 * len(pictures) > 0
+
+
+def test_persons_from_prepare_to_a_model(test_data: Path, tmp_path: Path) -> None:
+    """MoveNet's joints as a data set's poses: their number is the cache's, not MediaPipe's."""
+    from toys import toy_videos
+
+    from harbench import api
+    from harbench.frames.cache import open_cache
+
+    videos, home = toy_videos(tmp_path / "videos", frames=4), tmp_path / "home"
+    own = api.OwnOptions("mine", split_by="random")
+    model = test_data / "pose/movenet_multipose.onnx"
+    report = api.prepare(str(videos), home=home, own=own, stream="pose", pose_model=model, persons=2, workers=1)
+    cache = open_cache(Path(report.cache))
+    assert report.cached == 6
+    assert cache.read("left/ann_1.avi", np.arange(4)).shape == (4, 2, 17, 3)
+    recipe = tmp_path / "poses.yaml"
+    recipe.write_text(
+        "family: skeleton\ndata: {dataset: mine, cache: {stream: pose}}\n"
+        "input: {clip: {dense: {num_frames: 4, stride: 1}}, augment: {flip: 0.0}}\nmodel: {name: cnn_lstm}\n"
+    )
+    (planned,) = api.run([str(recipe)], home=home, runs=tmp_path / "runs", dry_run=True)
+    assert planned.plan["input"] == "3x4x17x1"

@@ -10,7 +10,8 @@ import pytest
 
 from harbench.datasets.tables import load_spec
 from harbench.frames import detectors as landmarks
-from harbench.prepare.poses import find_poses, pose_files
+from harbench.frames.fill import Decoding
+from harbench.prepare.poses import find_poses, pose_config, pose_files
 from harbench.records import silent
 
 
@@ -36,8 +37,9 @@ def test_poses_are_computed_anew_when_the_video_has_changed(tmp_path: Path, monk
                 target.write_bytes(media.read_bytes())
         return {}
 
-    def prepared() -> bytes:
-        find_poses(spec, {"run/ira_run.avi": video}, tmp_path, decoder=None, workers=1, track=silent)  # type: ignore[arg-type]
+    def prepared(model: Path | None = None) -> bytes:
+        config = pose_config(model, 1, tmp_path)
+        find_poses(spec, {"run/ira_run.avi": video}, tmp_path, config, Decoding(1), track=silent)
         return pose.read_bytes()
 
     monkeypatch.setattr(landmarks, "extract_poses", extract)
@@ -53,3 +55,5 @@ def test_poses_are_computed_anew_when_the_video_has_changed(tmp_path: Path, monk
     video.write_bytes(b"third")
     os.utime(video, ns=(2 * pose.stat().st_mtime_ns,) * 2)
     assert (prepared(), len(computed)) == (b"third", 3)
+    assert (prepared(Path("movenet.onnx")), len(computed)) == (b"third", 4), "another model finds other joints"
+    assert (prepared(Path("movenet.onnx")), len(computed)) == (b"third", 4)
