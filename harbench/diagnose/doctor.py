@@ -30,10 +30,15 @@ _LIBRARIES = (
     ("torchcodec", "torchcodec", "--decoder torchcodec; needs FFmpeg's libraries"),
     ("simplejpeg", "simplejpeg", "reading JPEG caches"),
     ("rarfile", "rarfile", "listing RAR archives"),
-    ("mediapipe", "mediapipe", "poses from pixels"),
+    ("mediapipe", "harbench[pose]", "poses from pixels, one person"),
+    ("onnxruntime", "harbench[onnx]", "ONNX models; poses of several persons"),
+    ("onnxscript", "harbench[onnx]", "export to ONNX"),
+    ("uvicorn", "harbench[demo]", "the demo's page"),
     ("transformers", "harbench[videomae]", "VideoMAE weights"),
     ("tensorboardX", "tensorboardX", "TensorBoard curves"),
 )
+_OPENCVS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
+"""Wheels that all install into the folder `cv2`: of two, what came last has overwritten the other."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,10 @@ def import_libraries(libraries: Sequence[tuple[str, str, str]]) -> Iterator[Part
         try:
             module = import_module(name)
             version = str(getattr(module, "__version__", "")) or _version(distribution)
-            yield Part(name, True, version + (_graphics(module) if name == "torch" else ""), purpose)
+            if name == "cv2":
+                yield _opencv(module, purpose)
+            else:
+                yield Part(name, True, version + (_graphics(module) if name == "torch" else ""), purpose)
         except ModuleNotFoundError as error:
             advice = f"pip install {distribution}" if error.name == name else f"{error}; pip install {error.name}"
             yield Part(name, False, "", purpose, advice)
@@ -116,6 +124,18 @@ def _graphics(torch: ModuleType) -> str:
         return ", no CUDA device"
     torch.ones(2, device="cuda").sum().item()
     return f", CUDA {torch.version.cuda}, {torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
+
+
+def _opencv(cv2: ModuleType, purpose: str) -> Part:
+    """Which OpenCV it is, whether it opens windows, and whether two are installed over each other."""
+    wheels = [wheel for wheel in _OPENCVS if _version(wheel)]
+    gui = next((line for line in cv2.getBuildInformation().splitlines() if line.strip().startswith("GUI:")), "GUI: ?")
+    kind = gui.partition(":")[2].strip()
+    version = f"{cv2.__version__}, {' and '.join(wheels) or 'no wheel'}, windows: {'none' if kind == 'NONE' else kind}"
+    if len(wheels) < 2:
+        return Part("cv2", True, version, purpose)
+    advice = f"two are installed over each other: pip uninstall {' '.join(wheels)}; pip install {wheels[-1]}"
+    return Part("cv2", False, version, purpose, advice)
 
 
 def _version(distribution: str) -> str:

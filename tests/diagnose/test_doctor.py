@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -65,3 +66,15 @@ def test_files_good_and_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert all("No such file" in probe["problem"] for probe in gone["decoders"])
     shown = CliRunner().invoke(app, ["--quiet", "doctor", names[1]], catch_exceptions=False)
     assert shown.exit_code == 0 and "0 bytes" in shown.stdout
+
+
+def test_two_opencvs_over_each_other_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = SimpleNamespace(__version__="5.0.0", getBuildInformation=lambda: "x\n  GUI:    NONE\n")
+    here = {"opencv-python-headless": "5.0.0"}
+    monkeypatch.setattr(checkup, "_version", lambda wheel: here.get(wheel, ""))
+    good = checkup._opencv(module, "images")  # type: ignore[arg-type]
+    assert (good.works, good.version) == (True, "5.0.0, opencv-python-headless, windows: none")
+    here["opencv-contrib-python"] = "5.1.0"
+    bad = checkup._opencv(module, "images")  # type: ignore[arg-type]
+    assert not bad.works
+    assert "pip uninstall opencv-python-headless opencv-contrib-python" in bad.advice
