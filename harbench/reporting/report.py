@@ -35,14 +35,14 @@ class ReportResult:
 
 
 def report(
-    datasets: tuple[str, ...] = (),
+    datasets: str | Sequence[str] = (),
     *,
     home: Path,
     runs: Path,
     output: Path = Path("reports"),
     details: int = DETAILS,
 ) -> ReportResult:
-    """Build the leaderboard of some data sets (default: those with finished runs) and write md, csv, tex, html, badges.
+    """Build the leaderboard of one or some data sets (default: those with finished runs) and write md, csv, tex, html, badges.
 
     The page holds the panels of the `details` best placed runs of every data set, as far as they fit. A run, or a data
     set of the user's, that cannot be read is named in `board.broken` and stops nothing.
@@ -58,6 +58,7 @@ def report(
     from harbench.reporting.render import badges, render
     from harbench.runs.folder import load_runs
 
+    datasets = (datasets,) if isinstance(datasets, str) else datasets
     records, damaged = load_runs(runs)
     for name in datasets:
         if name not in published_names(home):

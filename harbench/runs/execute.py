@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 def run(
-    recipes: Sequence[str],
+    recipes: str | Sequence[str],
     *,
     home: Path,
     runs: Path,
@@ -53,7 +53,7 @@ def run(
     allow_seen: bool = False,
     track: Track = silent,
 ) -> list[RunReport]:
-    """Train and evaluate every recipe on every split with every seed, or with one `seed` alone.
+    """Train and evaluate a recipe, or several, on every split with every seed, or with one `seed` alone.
 
     All recipes are validated before the first is started. A finished run is left alone unless `force`; an unfinished
     one goes on where it was, to the bit. Under `torchrun` every process calls this, and all return the same. With
@@ -65,6 +65,7 @@ def run(
         CacheError, WeightsError: what is missing, and the command that mends it.
         RunError: the folder belongs to another recipe, or is in use.
     """
+    recipes = [recipes] if isinstance(recipes, str) else recipes
     wanted = Wanted(recipes, split, range(seeds) if seed is None else (seed,), overrides, tag)
     if prepare and not dry_run:
         prepare_inputs(recipes, home=home, split=split, overrides=overrides, ok_missing=ok_missing, track=track)
