@@ -61,19 +61,20 @@ def predict(
     from harbench.inference.sources import is_live
 
     check_save(save)
+    windows = Windows(window, stride, threshold, every)
     how: dict[str, Any] = {"device": device, "pose_model": pose_model, "persons": persons}
     if is_live(source):
         where = texts.run_source(run, settings_of(context).runs)
         live = api.watch_source(
             source,
             run=where,
-            windows=Windows(window, stride, threshold),
+            windows=windows,
             seconds=seconds,
             **how,
         )
         _watch(shown(live, top=top, window=show_, save=save), top, as_json)
         return
-    options = PredictOptions(top, Windows(window, stride, threshold), smooth, every, save)
+    options = PredictOptions(top, windows, smooth, save)
     found: list[FilePrediction] = []
     with tracked(context) as (settings, track):
         where = texts.run_source(run, settings.runs)

@@ -26,7 +26,7 @@ from harbench.errors import MediaError
 from harbench.frames.buffer import Stored
 from harbench.frames.decode import DecodedMedia, Frame, open_video
 from harbench.frames.detectors import Joints
-from harbench.inference.predictor import Prediction, Predictor, Windows, rate_of
+from harbench.inference.predictor import Prediction, Predictor, Windows, check_windows, rate_of
 from harbench.inference.sources import live_media
 
 Pixels = npt.NDArray[np.uint8]
@@ -159,13 +159,17 @@ def _opened(source: str) -> Any:
 
 
 def _read(source: str, reader: Any, slot: Slot, stop: threading.Event) -> None:
-    """A source that goes away is tried again for a while."""
+    """A source that goes away is tried again for a while; a file behind an address has an end."""
+    finite = reader.get(cv2.CAP_PROP_FRAME_COUNT) > 0
     while not stop.is_set():
         good, image = reader.read()
         if good:
             slot.put(np.ascontiguousarray(image[..., ::-1]))
             continue
         reader.release()
+        if finite:
+            slot.end()
+            return
         for seconds in _AGAIN:
             if stop.wait(seconds):
                 return
@@ -212,7 +216,7 @@ def watch(predictor: Predictor, slot: Slot, name: str, windows: Windows) -> Iter
         stack.callback(thread.shutdown, wait=True, cancel_futures=True)
         seconds = windows.seconds or WINDOW
         fps = rate_of(media.facts[0]) if media.facts[0].fps else slot.fps
-        size, step = max(1, round(seconds * fps)), max(1, round((windows.stride or seconds / 8) * fps))
+        size, step = max(1, round(seconds * fps)), max(1, round((windows.stride or seconds / 8) * windows.every * fps))
         held: deque[tuple[tuple[Stored, ...], float]] = deque(maxlen=size)
         answers: tuple[Prediction, ...] = ()
         job: tuple[Future[Any], float] | None = None
@@ -269,6 +273,7 @@ def watch_source(
     Raises:
         RunError, WeightsError: there is no model there. MediaError: the source cannot be opened, or went away.
     """
+    check_windows(windows)
     predictor = Predictor.open(run, device=device, pose_model=pose_model, persons=persons)
     with captured(source, LiveStats()) as slot:
         for view in watch(predictor, slot, source, windows):

@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from harbench.errors import HarbenchError, MediaError, RunError
+from harbench.errors import HarbenchError, MediaError
 from harbench.files import replacing, write_text
 from harbench.frames.decoders import decoder_for
 from harbench.frames.detectors import Finder, Joints, Opener
 from harbench.inference.overlay import NOTHING, draw_skeleton, draw_timeline, video_writer
-from harbench.inference.predictor import Prediction, Predictor, Windows
+from harbench.inference.predictor import Prediction, Predictor, Windows, check_windows
 from harbench.inference.segments import Segment, merged, smoothed, srt_text
 from harbench.inference.sources import JOINTS, expanded_sources
 from harbench.records import IMAGE_SUFFIXES, Track, silent
@@ -56,8 +56,6 @@ class PredictOptions:
     windows: Windows = field(default_factory=Windows)
     smooth: int = 1
     """Windows whose mean is taken."""
-    every: int = 1
-    """Only every so many windows are scored."""
     save: Path | None = None
     """For annotated copies, and subtitles of what has segments: a folder; of one file, their path without a suffix."""
 
@@ -80,24 +78,20 @@ def predict(
     Raises:
         RunError, WeightsError: there is no model there. MediaError: the source means nothing.
     """
-    if options.windows.seconds is not None and options.windows.seconds <= 0:
-        raise RunError("--window: expected more than 0 seconds")
+    check_windows(options.windows)
     predictor = Predictor.open(run, device=device, pose_model=pose_model, persons=persons)
-    windows = options.windows
-    if options.every > 1 and windows.seconds is not None:
-        windows = replace(windows, stride=(windows.stride or windows.seconds / 2) * options.every)
     with expanded_sources(source) as paths:
         for path in track(paths, "predicting", len(paths)) if len(paths) > 1 else paths:
             save = target_of(path, paths, options.save)
-            yield predict_one(predictor, path, replace(options, save=save), windows)
+            yield predict_one(predictor, path, replace(options, save=save))
 
 
-def predict_one(predictor: Predictor, path: Path, options: PredictOptions, windows: Windows) -> FilePrediction:
+def predict_one(predictor: Predictor, path: Path, options: PredictOptions) -> FilePrediction:
     """What is said of one file; its annotated copy, where it is asked for."""
     joints: list[Joints] = []
     recording = replace(predictor, find_joints=_recorded(predictor.find_joints, joints)) if options.save else predictor
     try:
-        found = list(recording.predict_file(path, windows))
+        found = list(recording.predict_file(path, options.windows))
         if predictor.persons == 1:
             found = smoothed(found, options.smooth)
         segments = tuple(merged(found)) if len(found) > 1 and predictor.persons == 1 else ()

@@ -99,6 +99,16 @@ class Windows:
     stride: float | None = None
     """Seconds from one window to the next; None: half of one."""
     threshold: float = 0.0
+    """Below this probability the answer is "nothing"."""
+    every: int = 1
+    """Only every so many windows are scored."""
+
+
+def check_windows(windows: Windows) -> None:
+    """Raise RunError for windows or strides of no length."""
+    for option, seconds in (("--window", windows.seconds), ("--stride", windows.stride)):
+        if seconds is not None and not seconds > 0:
+            raise RunError(f"{option} {seconds:g}: expected more than 0 seconds")
 
 
 @dataclass(frozen=True)
@@ -282,7 +292,8 @@ def cut_windows(media: Media, windows: Windows) -> Iterator[Window]:
             yield 0.0, [list(each) for each in zip(*held, strict=True)], list(media.facts[0].times)
             return
         frames, seconds = chain(held, frames), WINDOW
-    yield from _sliding(frames, media.facts[0], seconds, windows.stride or seconds / 2)
+    stride = (windows.stride or seconds / 2) * windows.every
+    yield from _sliding(frames, media.facts[0], seconds, stride)
 
 
 def _sliding(frames: Iterator[tuple[Stored, ...]], facts: Encoded, seconds: float, stride: float) -> Iterator[Window]:

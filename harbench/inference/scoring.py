@@ -56,8 +56,8 @@ def score_file(config: ScoreConfig, run: str, path: Path) -> dict[str, Any]:
 def _scored(config: ScoreConfig, predictor: Predictor, path: Path) -> dict[str, Any]:
     length = 0.0 if path.suffix in IMAGE_SUFFIXES else _checked_length(path, config.most_seconds)
     windows = Windows(seconds=2.0, stride=0.5) if length > LONG else Windows()
-    options = PredictOptions(5, windows, 5 if length > LONG else 1, save=path.with_name(f"{path.stem}_annotated"))
-    found = predict_one(predictor, path, options, windows)
+    options = PredictOptions(5, windows, 5 if length > LONG else 1, path.with_name(f"{path.stem}_annotated"))
+    found = predict_one(predictor, path, options)
     if found.error:
         return {"error": found.error}
     displays = {label.key: label.display for label in predictor.classes}

@@ -6,6 +6,7 @@ import json
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from toys import Work, write_video
@@ -57,8 +58,8 @@ def test_a_source_that_goes_away_is_tried_again(monkeypatch: pytest.MonkeyPatch)
         def isOpened(self) -> bool:  # noqa: N802
             return True
 
-        def get(self, _: int) -> float:
-            return 50.0
+        def get(self, what: int) -> float:
+            return 50.0 if what == cv2.CAP_PROP_FPS else -1.0
 
         def release(self) -> None: ...
 
@@ -116,3 +117,15 @@ def test_where_there_is_no_display_there_is_no_window(monkeypatch: pytest.Monkey
     for said, possible in (("GUI: NONE", False), ("  GUI:    GTK3", True)):
         monkeypatch.setattr(live.cv2, "getBuildInformation", lambda said=said: said)
         assert live.has_window() == possible
+
+
+def test_a_file_behind_an_address_ends(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = work.videos / "left/ann.avi"
+    monkeypatch.setattr(live, "_opened", lambda source: cv2.VideoCapture(str(video), cv2.CAP_FFMPEG))
+    stats = LiveStats()
+    taken = 0
+    with captured("http://here/ann.avi", stats) as slot:
+        while slot.take() is not None:
+            taken += 1
+    assert stats.received == 10
+    assert taken + stats.dropped == 10

@@ -54,7 +54,7 @@ def test_each_person_has_an_answer(work: Work, tmp_path: Path) -> None:
     assert found[1].to_dict()["person"] == 1
     (alone,) = poses(work, 1)(tmp_path / "a.avi")
     assert (alone.person, alone.label) == (None, "left")
-    result = predict_one(poses(work, 3), tmp_path / "a.avi", PredictOptions(save=tmp_path / "out"), Windows())
+    result = predict_one(poses(work, 3), tmp_path / "a.avi", PredictOptions(save=tmp_path / "out"))
     assert result.segments == ()
     assert [Path(path).name for path in result.saved] == ["out.mp4"]
 

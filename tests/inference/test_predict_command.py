@@ -63,6 +63,7 @@ def test_broken_files_among_others_are_named(work: Work, tmp_path: Path) -> None
     predict(work, tmp_path / "none*", "--run", work.run, code=1)
     predict(work, tmp_path / "a.avi", "--run", tmp_path, code=1)
     predict(work, tmp_path / "a.avi", "--run", work.run, "--window", 0, code=1)
+    predict(work, tmp_path / "a.avi", "--run", work.run, "--stride", -1, code=1)
 
 
 def test_annotated_copies_subtitles_and_tables(work: Work, tmp_path: Path) -> None:

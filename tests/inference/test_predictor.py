@@ -75,6 +75,8 @@ def test_a_long_video_is_scored_in_windows(predictor: Predictor, tmp_path: Path)
     assert [(each.start, each.end) for each in found] == [
         (pytest.approx(0.4 * n), pytest.approx(0.4 * n + 0.8)) for n in range(5)
     ]
+    found = list(predictor(video, Windows(seconds=0.8, every=2)))
+    assert [each.start for each in found] == [pytest.approx(0.8 * n) for n in range(3)]
     (whole,) = predictor(video)
     assert whole.end == pytest.approx(2.4)
     assert next(predictor(video, Windows(threshold=1.0))).label == ""
