@@ -91,7 +91,7 @@ def record_of(
         metrics={**metrics.values, "top1": top1},
         intervals={"top1": (max(0.0, top1 - 2), min(100.0, top1 + 2))},
         interval_methods={"top1": "bootstrap over 707 groups"},
-        samples={"train": len(table.subset("train")), "test": metrics.samples, "scored": metrics.scored},
+        samples={"val": 0, "train": len(table.subset("train")), "test": metrics.samples, "scored": metrics.scored},
         partial="",
         exact=True,
         params_m=round(10 ** draw.uniform(0, 2.3), 2),
