@@ -30,7 +30,7 @@ def draw_bars(image: Pixels, top: Sequence[tuple[str, float]], label: str) -> Pi
     height, width = image.shape[:2]
     line = max(11, min(height // 14, 32))
     scale, thick, wide = line / 30, max(1, line // 16), min(width, line * 13)
-    rows = top if label else [(NOTHING, 1 - top[0][1]), *top]
+    rows = top if label else [(NOTHING, 1 - top[0][1]), *(each for each in top if each[1] > 0)]
     rows = rows[: max(1, height // line - 1)]
     box = image[: line * len(rows) + line // 2, :wide]
     box[:] = (box * 0.35).astype(np.uint8)

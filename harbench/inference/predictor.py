@@ -54,7 +54,7 @@ class Prediction:
     end: float
     classes: tuple[ClassLabel, ...] = field(repr=False)
     probabilities: Floats = field(repr=False)
-    """`[K]`, in the order of the classes."""
+    """`[K]`, in the order of the classes; zeros where poses were looked for and nobody was found."""
     seconds: dict[str, float] = field(default_factory=dict)
     """`decode` and `model`."""
     threshold: float = 0.0
@@ -64,9 +64,9 @@ class Prediction:
 
     @property
     def label(self) -> str:
-        """The key of the best class; empty where it is below the threshold."""
+        """The key of the best class; empty where it is below the threshold, or nobody was found."""
         best = int(self.probabilities.argmax())
-        return self.classes[best].key if self.probabilities[best] >= self.threshold else ""
+        return self.classes[best].key if self.probabilities[best] >= max(self.threshold, 1e-9) else ""
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """The `k` best classes, by key, with their probabilities."""
@@ -198,11 +198,18 @@ class Predictor:
     def score_persons(
         self, stored: Sequence[Sequence[Stored]], facts: Sequence[Encoded], times: Sequence[float]
     ) -> dict[int | None, Floats]:
-        """`score` of each person who is seen, by his place; of the whole where one is followed. Raises MediaError."""
-        if self.persons == 1:
+        """`score` of each person who is seen, by his place; of the whole where one is followed. Raises MediaError.
+
+        Where joints are looked for in pictures and nobody is found, all probabilities are 0.
+        """
+        if self.find_joints is None:
             return {None: self.score(stored, facts, times)}
         poses = [cache.stream == "pose" for each in self.opened.models for cache in each.caches]
         joints = np.stack([np.asarray(frame) for frame in stored[poses.index(True)]])
+        if not joints.any():
+            return {None: np.zeros(len(self.classes))}
+        if self.persons == 1:
+            return {None: self.score(stored, facts, times)}
         bodies = joints.shape[1] // self.persons
         found: dict[int | None, Floats] = {}
         for person in range(self.persons):
@@ -213,8 +220,6 @@ class Predictor:
                     for each, pose in zip(stored, poses, strict=True)
                 ]
                 found[person] = self.score(his, facts, times)
-        if not found:
-            raise MediaError("no pose found")
         return found
 
     def score(self, stored: Sequence[Sequence[Stored]], facts: Sequence[Encoded], times: Sequence[float]) -> Floats:

@@ -38,7 +38,8 @@ def poses(work: Work, persons: int) -> Predictor:
     def opened(still: bool, fps: float) -> Iterator[Finder]:
         def find(image: np.ndarray) -> np.ndarray:
             joints = np.zeros((persons, 17, 3), np.float32)
-            joints[0], joints[1 % persons] = 10, 50 if persons > 1 else 10
+            if image.max() > 0:
+                joints[0], joints[1 % persons] = 10, 50 if persons > 1 else 10
             return joints
 
         yield find
@@ -57,6 +58,16 @@ def test_each_person_has_an_answer(work: Work, tmp_path: Path) -> None:
     result = predict_one(poses(work, 3), tmp_path / "a.avi", PredictOptions(save=tmp_path / "out"))
     assert result.segments == ()
     assert [Path(path).name for path in result.saved] == ["out.mp4"]
+
+
+@pytest.mark.parametrize("persons", [1, 3])
+def test_nobody_is_nothing(persons: int, work: Work, tmp_path: Path) -> None:
+    frames = np.full((20, 40, 56, 3), 90, np.uint8)
+    frames[:12] = 0
+    write_video(tmp_path / "a.avi", frames)
+    first, *_, last = poses(work, persons)(tmp_path / "a.avi", Windows(seconds=0.4))
+    assert (first.label, first.person, first.probabilities.max()) == ("", None, 0)
+    assert last.label
 
 
 def test_joints_have_to_go_together(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
