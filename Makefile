@@ -5,7 +5,7 @@ READY := .venv/.ready
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test coverage contract accept accept-explain accept-kill accept-mutations accept-prepare accept-statistics reproduce lint types clean
+.PHONY: help install run test coverage contract accept accept-explain accept-kill accept-mutations accept-prepare accept-statistics pictures reproduce lint types clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-17s %s\n' "$$name" "$$what"; done
@@ -51,6 +51,9 @@ accept-statistics: $(READY)  ## How often intervals, verdicts and tests are righ
 
 reproduce: $(READY)  ## Run and check every recipe that states a number and whose data is under HARBENCH_HOME (ARGS="--seeds 3")
 	@$(BIN)/harbench reproduce $(ARGS)
+
+pictures: $(READY)  ## Draw docs/pictures/ anew from what `make run` left (needs Chromium)
+	@PATH="$(BIN):$$PATH" $(BIN)/python docs/pictures.py $(ARGS)
 
 contract: $(READY)  ## Every recipe: one training step and one view at its full size (minutes, much memory)
 	@HARBENCH_CONTRACT=full $(BIN)/python -m pytest -q --durations=0 tests/models/test_recipes_contract.py
