@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harbench.errors import MediaError
+from harbench.frames.posture import JOINTS, POSTURES, posture
 from harbench.frames.skeletons import LAYOUTS
 
 Pixels = npt.NDArray[np.uint8]
@@ -80,10 +81,11 @@ def color_of(name: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def draw_skeleton(
-    image: Pixels, joints: npt.NDArray[np.floating], box: tuple[float, ...] | None = None, text: str = ""
-) -> Pixels:
-    """Draw the joints `[V, 2 or more]` of one person, in pixels, in place; absent ones are zeros or not finite."""
+def draw_skeleton(image: Pixels, joints: npt.NDArray[np.floating], text: str = "", *, boxed: bool = False) -> Pixels:
+    """Draw the joints `[V, 2 or more]` of one person, in pixels, in place; absent ones are zeros or not finite.
+
+    `text` and the posture, where the joints tell one, stand above; with `boxed` there is a box around all.
+    """
     layout = LAYOUTS.get(len(joints))
     present = np.isfinite(joints[:, :2]).all(axis=1) & (joints[:, :2] != 0).any(axis=1)
     points = np.nan_to_num(joints[:, :2]).astype(int).tolist()
@@ -93,13 +95,20 @@ def draw_skeleton(
             cv2.line(image, points[joint], points[parent], GREEN, radius, cv2.LINE_AA)
     for joint in np.flatnonzero(present).tolist():
         cv2.circle(image, points[joint], radius + 1, WHITE, -1, cv2.LINE_AA)
-    if box is not None:
-        left, top, right, bottom = (int(side) for side in box)
+    if not present.any():
+        return image
+    (left, top), (right, bottom) = (find(joints[present, :2], axis=0).astype(int).tolist() for find in (np.min, np.max))
+    if boxed:
         cv2.rectangle(image, (left, top), (right, bottom), GREEN, radius)
-        if text:
-            scale = max(0.4, image.shape[0] / 900)
-            cv2.putText(image, _ascii(text), (left, max(12, top - 4)), _FONT, scale, GREEN, max(1, radius), cv2.LINE_AA)
+    if words := ", ".join(filter(None, (text, _posture(joints)))):
+        scale = max(0.4, image.shape[0] / 900)
+        cv2.putText(image, _ascii(words), (left, max(12, top - 4)), _FONT, scale, GREEN, max(1, radius), cv2.LINE_AA)
     return image
+
+
+def _posture(joints: npt.NDArray[np.floating]) -> str:
+    number = int(posture(joints)) if len(joints) in JOINTS else -1
+    return POSTURES[number].replace("unknown", "")
 
 
 def _ascii(text: str) -> str:

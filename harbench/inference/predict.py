@@ -177,11 +177,9 @@ def annotated(
     labels = {each.person: each for each in said if each.person is not None}
     for person, each in enumerate(joints if joints is not None else ()):
         if each.any():
-            seen = each[(each[:, :2] != 0).any(axis=1), :2] * scale
-            box = (*seen.min(axis=0), *seen.max(axis=0)) if person in labels else None
-            share = f" {100 * labels[person].probabilities.max():.0f}%" if person in labels else ""
-            words = f"{labels[person].label or NOTHING}{share}" if person in labels else ""
-            draw_skeleton(image, each * scale, box, words)
+            his = labels.get(person)
+            words = f"{his.label or NOTHING} {100 * his.probabilities.max():.0f}%" if his else ""
+            draw_skeleton(image, each * [scale, scale, *[1] * (each.shape[1] - 2)], words, boxed=his is not None)
     return image if labels or not said else said[0].plot(image, top)
 
 

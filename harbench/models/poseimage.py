@@ -1,7 +1,4 @@
-"""Pose and image together: an image network beside the joints and whether somebody sits, stands or lies.
-
-`posture` is plain geometry on MediaPipe's 33 or COCO's 17 landmarks; it learns nothing.
-"""
+"""Pose and image together: an image network beside the joints and whether somebody sits, stands or lies."""
 
 from __future__ import annotations
 
@@ -9,52 +6,9 @@ import torch
 from torch import nn
 
 from harbench.errors import RecipeError
+from harbench.frames.posture import POSTURES, posture
 from harbench.models.image import image_features
 from harbench.models.layers import DropoutLinear
-
-POSTURES = ("sitting", "standing", "lying", "unknown")
-JOINTS = {
-    33: {"shoulder": (11, 12), "hip": (23, 24), "knee": (25, 26), "ankle": (27, 28)},
-    17: {"shoulder": (5, 6), "hip": (11, 12), "knee": (13, 14), "ankle": (15, 16)},
-}
-"""Left and right joint, by number of landmarks: BlazePose (MediaPipe) and COCO."""
-LYING = 45.0
-"""Degrees from vertical beyond which the trunk lies: half way to horizontal."""
-BENT = 130.0
-"""Degrees at hip or knee below which a leg is bent: half way between a chair's right angle and a straight leg, less 5."""
-
-
-def posture(landmarks: torch.Tensor, visible: float = 0.5) -> torch.Tensor:
-    """One-hot `[..., 4]` over `POSTURES` from landmarks `[..., V, 2 or more]`, V 33 or 17, y downwards.
-
-    Middles of left and right shoulder, hip, knee and ankle are taken in the image plane (x and y in the same unit). The
-    trunk is the line from hip to shoulder; lying: more than 45 degrees off vertical. Otherwise sitting: the angle
-    shoulder-hip-knee, or hip-knee-ankle where the ankles are seen, is below 130 degrees; else standing. Unknown: shoulder,
-    hip or knee is not seen on either side, that is its last channel (a visibility; only if there are three channels or
-    more) is below `visible`, or all its coordinates are zero, as where no pose was found.
-
-    Raises:
-        RecipeError: another number of landmarks.
-    """
-    if landmarks.shape[-2] not in JOINTS:
-        raise RecipeError(f"posture needs 33 (MediaPipe) or 17 (COCO) landmarks, found {landmarks.shape[-2]}")
-    seen = (landmarks[..., :2] != 0).any(-1)
-    if landmarks.shape[-1] > 2:
-        seen &= landmarks[..., -1] >= visible
-    middles, there = {}, {}
-    for name, sides in JOINTS[landmarks.shape[-2]].items():
-        weight = seen[..., sides].unsqueeze(-1).to(landmarks.dtype)
-        middles[name] = (landmarks[..., sides, :2] * weight).sum(-2) / weight.sum(-2).clamp_min(1)
-        there[name] = seen[..., sides].any(-1)
-    trunk = middles["shoulder"] - middles["hip"]
-    known = there["shoulder"] & there["hip"] & there["knee"]
-    tilt = _angle(trunk, torch.tensor([0.0, -1.0], dtype=trunk.dtype, device=trunk.device).expand_as(trunk))
-    hip = _angle(trunk, middles["knee"] - middles["hip"])
-    knee = _angle(middles["hip"] - middles["knee"], middles["ankle"] - middles["knee"])
-    lying = tilt > LYING
-    sitting = (hip < BENT) | (there["ankle"] & (knee < BENT))
-    index = torch.where(lying, 2, torch.where(sitting, 0, 1))
-    return nn.functional.one_hot(torch.where(known, index, 3), len(POSTURES)).to(landmarks.dtype)
 
 
 class PoseImage(nn.Module):
@@ -84,7 +38,8 @@ class PoseImage(nn.Module):
             )
         landmarks = poses[..., 0].permute(0, 2, 3, 1)  # [B, T, V, C]
         image = self.backbone(frames.transpose(1, 2).flatten(0, 1)).view(batch, time, -1)
-        joined = torch.cat([image, self.pose(landmarks.flatten(2)), posture(landmarks)], dim=-1)
+        postures = nn.functional.one_hot(posture(landmarks), len(POSTURES)).to(landmarks.dtype)
+        joined = torch.cat([image, self.pose(landmarks.flatten(2)), postures], dim=-1)
         logits: torch.Tensor = self.head(joined).mean(1)
         return logits
 
@@ -102,9 +57,3 @@ def pose_image(
     By default MediaPipe's 33 landmarks, x, y, z and visibility; COCO's 17 have three channels.
     """
     return PoseImage(num_classes, backbone, joints, channels, width, dropout)
-
-
-def _angle(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Degrees between vectors `[..., 2]`, in 0..180; atan2 stays exact where they are parallel."""
-    cross = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
-    return torch.rad2deg(torch.atan2(cross.abs(), (a * b).sum(-1)))
