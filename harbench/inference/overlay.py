@@ -107,7 +107,8 @@ def draw_skeleton(image: Pixels, joints: npt.NDArray[np.floating], text: str = "
 
 
 def _posture(joints: npt.NDArray[np.floating]) -> str:
-    number = int(posture(joints)) if len(joints) in JOINTS else -1
+    visible = 0.3 if len(joints) == 17 else 0.5  # scores of MoveNet's joints are lower than MediaPipe's visibilities
+    number = int(posture(joints, visible)) if len(joints) in JOINTS else -1
     return POSTURES[number].replace("unknown", "")
 
 
