@@ -1,8 +1,9 @@
 """The metrics of the field, each with one fixed definition, and late fusion of scores. All in percent.
 
 A sample without a score (NaN) stays in every denominator: it is wrong for top-k and mean class, and for average
-precision a positive that is never retrieved. numpy rather than torchmetrics: no library's metric has that rule, and
-`MulticlassAccuracy` averages over classes by default and counts absent ones as 0.
+precision a positive that is never retrieved. numpy rather than torchmetrics: its metrics lack that rule and a fixed order
+of equal scores, its average precision of 3,783 x 101 scores takes nine times as long, and to import it takes longer than
+to import torch. The tests compare with it and with scikit-learn.
 """
 
 from __future__ import annotations
