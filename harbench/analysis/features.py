@@ -20,12 +20,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 NEIGHBORS = (1, 5, 20)
-PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""L2 penalties that the linear probe chooses from."""
 PART = 256
 """Test samples whose neighbors are looked for at once."""
-HELD_OUT = 0.2
-"""Share of the training groups on which it does."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,7 @@ def features(folder: Path, *, home: Path, runs: Path, device: str = "auto", trac
     import numpy as np
 
     from harbench.datasets.tables import carve_validation
-    from harbench.evaluation.features import Penultimate
+    from harbench.evaluation.features import HELD_OUT, Penultimate, linear_probe
     from harbench.evaluation.predict import predict
     from harbench.frames.streams import normalize
     from harbench.models.weights import head_name
@@ -93,7 +89,7 @@ def features(folder: Path, *, home: Path, runs: Path, device: str = "auto", trac
     known = np.asarray(~np.isnan(train.logits).any(axis=1))
     held = np.array([sample.subset == "val" for sample in rows])
     voted = _neighbors(train.logits[known], train.targets[known], np.nan_to_num(test.logits), len(table.classes))
-    probe, l2, held_out = _probed(train, test, known, held, len(table.classes))
+    probe = linear_probe(train.logits[known], train.targets[known], held[known], len(table.classes))
     return Features(
         folder=str(opened.folder),
         file=str(path),
@@ -103,9 +99,9 @@ def features(folder: Path, *, home: Path, runs: Path, device: str = "auto", trac
         failed=(*train.failed, *test.failed),
         top1=opened.record.metrics.get("top1"),
         neighbors={k: _top1(classes, test) for k, classes in voted.items()},
-        probe=probe,
-        l2=l2,
-        held_out=held_out,
+        probe=_top1(probe(np.nan_to_num(test.logits)), test),
+        l2=probe.l2,
+        held_out=probe.held_out,
     )
 
 
@@ -143,24 +139,6 @@ def _save(path: Path, train: Predictions, test: Predictions, table: SplitTable) 
             test_features=test.logits,
             classes=np.array([label.key for label in table.classes]),
         )
-
-
-def _probed(
-    train: Predictions, test: Predictions, known: npt.NDArray[np.bool_], held: npt.NDArray[np.bool_], number: int
-) -> tuple[float, float, dict[float, float]]:
-    """Top-1 of a probe on all of train, its penalty, and what every penalty gave on the held-out groups."""
-    from harbench.evaluation.features import linear_probe, predicted, standardized
-
-    fit, choose = known & ~held, known & held
-    inner, outer = standardized(train.logits[fit], train.logits[choose])
-    held_out = {}
-    for l2 in PENALTIES:
-        found = predicted(linear_probe(inner, train.targets[fit], l2, number), outer)
-        held_out[l2] = 100 * float((found == train.targets[choose]).mean())
-    l2 = max(held_out, key=lambda each: (held_out[each], each))  # of equals the stronger
-    everything, others = standardized(train.logits[known], test.logits)
-    layer = linear_probe(everything, train.targets[known], l2, number)
-    return _top1(predicted(layer, others), test), l2, held_out
 
 
 def _top1(classes: npt.NDArray[np.int64], test: Predictions) -> float:

@@ -143,7 +143,7 @@ def model_card(record: RunRecord, detail: RunDetail, spec: DatasetSpec, repo: st
         "## How it was measured", "",
         "| | |", "|---|---|",
         *(f"| {name.replace('_', ' ')} | {text} |" for name, text in protocol.items()),
-        f"| given at test time | {key.given} |", f"| parameters | {record.params_m:.2f} M |",
+        f"| given at test time | {key.given} |", f"| kind | {key.kind} |", f"| parameters | {record.params_m:.2f} M |",
         *([f"| GFLOPs of a view | {record.gflops:.2f} |"] if record.gflops is not None else []),
         f"| trained on | {record.samples['train']} samples, seed {record.seed} |",
         f"| exact | {'repeats to the bit' if record.exact else 'does not repeat to the bit'} |", "",

@@ -13,7 +13,8 @@ from harbench.errors import HarbenchWarning, RecipeError, WeightsError, did_you_
 from harbench.frames.streams import MEAN_STD, STREAMS
 from harbench.models.find import find_model
 from harbench.models.hubs import hub_of, is_published
-from harbench.models.weights import load_weights
+from harbench.models.probe import with_probe
+from harbench.models.weights import head_name, load_weights
 from harbench.recipe import ModelConfig, Recipe
 
 UNBUILDABLE = (TypeError, ValueError, RuntimeError, ArithmeticError, AssertionError)
@@ -38,6 +39,12 @@ def build_model(config: ModelConfig, num_classes: int, *, classes: Sequence[str]
         raise RecipeError(f"model.name {config.name!r}: expected a torch.nn.Module, found {type(model).__name__}")
     if config.weights is not None or config.init_from is not None:
         load_weights(model, config, classes)
+    if config.probe is not None:
+        if not (layer := head_name(model)):
+            raise RecipeError(
+                f"model.probe: {config.name} has neither a linear layer nor a convolution that classifies"
+            )
+        return with_probe(model, layer, config.probe, num_classes)
     return model
 
 

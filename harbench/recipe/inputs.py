@@ -108,6 +108,9 @@ class DataConfig(Part):
     validation set that the data set defines (KTH, UCF-101, sample). None: train on all of train."""
     train_subset: TrainSubset | None = None
     """Train on less; makes the run partial."""
+    shots: Positive | None = None
+    """Train on so many samples a class, drawn by seed and class, each from another group while there are more: a k-shot
+    number, ranked with others of as many shots. The mean over seeds is what is reported."""
 
 
 class Dense(Part):

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from harbench.recipe.base import Amp, Part, Positive
 from harbench.recipe.inputs import DataConfig, InputConfig
 from harbench.recipe.training import TrainConfig
+from harbench.records import SUPERVISED
 
 
 class ModelConfig(Part):
@@ -32,6 +33,9 @@ class ModelConfig(Part):
     """The classification layer of `weights`: kept if it knows our classes, has to be kept, or trained anew."""
     args: Mapping[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the function."""
+    probe: Literal["linear", "knn", "attentive"] | None = None
+    """The body stays as its weights are, and only what classifies its features is made: logistic regression, the 20 nearest
+    training samples, or one learned query over the frames. None: everything is trained."""
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelConfig:
@@ -115,6 +119,10 @@ class Recipe(Part):
                 raise ValueError(f"{setting} needs data.validation (share of training groups to hold out)")
         if self.train.refit and self.train.schedule.needs_val:
             raise ValueError("train.refit trains without val, which train.schedule.name: plateau needs")
+        if self.model.probe and self.data.validation is not None:
+            raise ValueError(
+                "model.probe chooses on groups of train that it holds out itself: leave out data.validation"
+            )
         if self.train.cutmix and self.data.cache.stream == "pose":
             raise ValueError("train.cutmix cuts images, and data.cache.stream is pose")
         if self.eval.crops > 1 and self.data.cache.stream == "pose":
@@ -139,6 +147,13 @@ class Recipe(Part):
         if clip.whole and clips > 1:
             raise ValueError(f"eval.clips: {clips}, but a whole clip spans its range, so there is only one")
         return self
+
+    @property
+    def kind(self) -> str:
+        """Of the comparability key: `supervised`, `frozen-probe`, or `4-shot`."""
+        if self.data.shots:
+            return f"{self.data.shots}-shot"
+        return "frozen-probe" if self.model.probe else SUPERVISED
 
     @property
     def idle(self) -> tuple[str, ...]:

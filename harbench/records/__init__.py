@@ -26,6 +26,7 @@ from harbench.records.progress import (
     silent,
 )
 from harbench.records.results import (
+    SUPERVISED,
     UNKNOWN,
     Comparability,
     EpochStats,
@@ -43,6 +44,7 @@ from harbench.records.results import (
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "SUPERVISED",
     "UNKNOWN",
     "VIDEO_SUFFIXES",
     "Archive",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 UNKNOWN = "unknown"
+SUPERVISED = "supervised"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,9 @@ class Comparability:
     """What the method is given at test time beside the media: `none`, `boxes`, `poses`."""
     complete: str
     """`yes` when all test samples were scored; else what was left out, in words."""
+    kind: str = SUPERVISED
+    """`supervised`, `frozen-probe` (a classification layer on a body that was not trained), `4-shot` (so many training samples
+    a class), `zero-shot`, `base-to-novel`."""
 
 
 @dataclass(frozen=True, slots=True)

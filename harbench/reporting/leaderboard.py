@@ -11,6 +11,7 @@ from pathlib import Path
 from harbench.datasets.tables import expand_splits, load_spec
 from harbench.errors import DatasetError
 from harbench.records import (
+    SUPERVISED,
     UNKNOWN,
     Comparability,
     Leaderboard,
@@ -182,6 +183,8 @@ def _title(key: Comparability, dataset: str) -> str:
         words.append(part_words("unit", key.unit))
     if key.given != "none":
         words.append(part_words("given", key.given))
+    if key.kind != SUPERVISED:
+        words.append(key.kind)
     if " of " in key.label_set:
         words.append(key.label_set)
     return f"{dataset}, {part_words('split_set', key.split_set)}: {', '.join(words)}"

@@ -14,7 +14,7 @@ from harbench.paths import splits_folders
 from harbench.records import UNKNOWN, Comparability, ProtocolFacts, PublishedResult
 from harbench.runs.comparability import METRICS
 
-_KEY = ("label_set", "split_set", "unit", "metric", "level", "given")
+_KEY = ("label_set", "split_set", "unit", "metric", "level", "given", "kind")
 _PROTOCOL = ("modality", "pretraining", "frames", "time_base", "size", "views", "averaging", "selection")
 COLUMNS = (
     *("method", "family", "backbone", "params_m"),
@@ -31,7 +31,7 @@ _ALLOWED: dict[str, tuple[str, ...]] = {
     "unit": ("video", "sequence", "image", UNKNOWN),
     "metric": (*METRICS, UNKNOWN),
     "level": ("video", "clip", UNKNOWN),
-    "given": ("none", "boxes", "poses", UNKNOWN),
+    "given": ("none", "boxes", "poses", "class names", UNKNOWN),
     "averaging": ("prob", "logit", UNKNOWN),
     "selection": ("last", "val", "test", UNKNOWN),
 }
@@ -99,6 +99,10 @@ def _result(row: dict[str, str], dataset: str, where: str) -> PublishedResult:
     for column, allowed in _ALLOWED.items():
         if row[column] not in allowed:
             raise PublishedError(f"{where}: {column} is {row[column]!r}; expected one of {', '.join(allowed)}")
+    if not re.fullmatch(r"supervised|frozen-probe|zero-shot|\d+-shot|base-to-novel|unknown", row["kind"]):
+        raise PublishedError(
+            f"{where}: kind is {row['kind']!r}; expected supervised, frozen-probe, zero-shot, 4-shot, base-to-novel or {UNKNOWN}"
+        )
     value = _number(row, "value", where)
     if value is None or not 0 <= value <= 100:
         raise PublishedError(f"{where}: value is {row['value']!r}; expected percent, 0 to 100")

@@ -212,5 +212,5 @@ def _label(table: Table) -> str:
 def _name(table: Table) -> str:
     """The comparability key in a file name: `ucf101-101-classes-split1-video-top1-video-none.json`."""
     key = table.key
-    parts = (key.dataset, key.label_set, key.split_set, key.unit, key.metric, key.level, key.given)
+    parts = (key.dataset, key.label_set, key.split_set, key.unit, key.metric, key.level, key.given, key.kind)
     return f"{re.sub(r'[^A-Za-z0-9_+]+', '-', '-'.join(parts))}.json"

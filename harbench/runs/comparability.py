@@ -33,7 +33,13 @@ METRICS = {
 }
 """Metrics that a leaderboard knows, with their names for people."""
 
-_PARTS = {"label_set": "label set", "split_set": "split", "given": "what is given at test time", "complete": "samples"}
+_PARTS = {
+    "label_set": "label set",
+    "split_set": "split",
+    "given": "what is given at test time",
+    "complete": "samples",
+    "kind": "kind of training",
+}
 _PROTOCOL_WORDS = {"time_base": "time base"}
 
 
@@ -77,7 +83,7 @@ def key_differences(a: Comparability, b: Comparability) -> tuple[str, ...]:
     words: list[str] = []
     if (a.metric, a.given) != (b.metric, b.given):
         words.append(f"{_measured(a, b)} against {_measured(b, a)}")
-    for part in ("dataset", "label_set", "split_set", "unit", "level", "complete"):
+    for part in ("dataset", "label_set", "split_set", "unit", "level", "kind", "complete"):
         mine, other = getattr(a, part), getattr(b, part)
         if UNKNOWN in (mine, other):
             words.append(f"{_PARTS.get(part, part)} unknown")

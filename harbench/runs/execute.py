@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-log = logging.getLogger(__name__)
-
-
 def run(
     recipes: str | Sequence[str],
     *,
@@ -141,14 +138,21 @@ def _train_and_evaluate(
     from harbench.evaluation.predict import predict
     from harbench.frames.streams import normalize
     from harbench.runs.folder import save_run
+    from harbench.runs.probe import fit_probe
     from harbench.training.checkpoint import INEXACT, save_model
 
-    recipe = inputs.recipe
-    model, stats = train(inputs, folder, seed, device, options.track)
+    recipe, scored = inputs.recipe, None
+    if is_rank_zero():
+        warn_of_settings(recipe)
+    if recipe.model.probe:
+        model = fresh_model(inputs, seed)
+        stats, scored = fit_probe(model, inputs, options.home, device, seed, options.track)
+    else:
+        model, stats = train(inputs, folder, seed, device, options.track)
     if is_rank_zero():
         save_model(folder / "model.safetensors", model, model_metadata(inputs))
     started = time.monotonic()
-    predictions = predict(
+    predictions = scored or predict(
         model,
         inputs.test,
         device=device,
@@ -194,36 +198,40 @@ def opened(recipe: Recipe, folder: Path, seed: int, device: torch.device, option
         yield inputs
 
 
+def fresh_model(inputs: Inputs, seed: int) -> nn.Module:
+    """The recipe's model before training, once it is known that it can take the recipe's input. Raises RecipeError."""
+    import torch
+
+    from harbench.models.build import build_model
+
+    classes = [label.key for label in inputs.table.classes]
+    torch.manual_seed(seed)
+    model = build_model(inputs.recipe.model, len(classes), classes=classes)
+    view_gflops(
+        model, inputs.recipe, inputs.spec, len(classes)
+    )  # before hours of decoding: does the input fit the model?
+    return model
+
+
 def train(
     inputs: Inputs, folder: Path, seed: int, device: torch.device, track: Track
 ) -> tuple[nn.Module, list[EpochStats]]:
     """The trained model. With `refit`, the number of epochs is chosen on val first, then all of train is used."""
-    import torch
-
     from harbench.frames.streams import normalize
-    from harbench.models.build import build_model
     from harbench.training.fit import chosen_epochs, fit
     from harbench.training.setup import TrainData
 
     recipe, config = inputs.recipe, inputs.recipe.train
-    classes = [label.key for label in inputs.table.classes]
-
-    def fresh() -> nn.Module:
-        torch.manual_seed(seed)
-        return build_model(recipe.model, len(classes), classes=classes)
-
-    if is_rank_zero():
-        warn_of_settings(recipe)
-    view_gflops(fresh(), recipe, inputs.spec, len(classes))  # before hours of decoding: does the input fit the model?
+    model = fresh_model(inputs, seed)
     data = TrainData(inputs.train, inputs.val, partial(normalize, config=recipe.input), track)
     if inputs.all_train is not None:
-        chosen = chosen_epochs(fit(fresh(), data, config, device=device, seed=seed, run_dir=folder / "choose"))
+        chosen = chosen_epochs(fit(model, data, config, device=device, seed=seed, run_dir=folder / "choose"))
+        model = fresh_model(inputs, seed)
         log.info("val chose %d of %d epochs; training on train and val together", chosen, config.epochs)
         data = replace(data, train=inputs.all_train, val=None)
         config = config.model_copy(
             update={"stop_epoch": chosen, "selection": "last", "refit": False, "early_stopping": None}
         )
-    model = fresh()
     return model, fit(model, data, config, device=device, seed=seed, run_dir=folder)
 
 

@@ -281,6 +281,7 @@ def _key_of(records: Sequence[RunRecord]) -> Comparability:
         level="video" if any(each.key.level == "video" for each in records) else "clip",
         given=" and ".join(given) or "none",
         complete=_joined([each.key.complete for each in records if each.key.complete != "yes"], "; ") or "yes",
+        kind=first.kind if len({each.key.kind for each in records}) == 1 else UNKNOWN,
     )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,8 +58,11 @@ class Inputs:
     """How many test samples are of media that the weights had seen before this run."""
 
 
-def load_table(recipe: Recipe, home: Path) -> SplitTable:
-    """The recipe's split, reduced to its classes, with `val` carved out of train where it asks for one."""
+def load_table(recipe: Recipe, home: Path, seed: int = 0) -> SplitTable:
+    """The recipe's split, reduced to its classes, with `val` carved out of train where it asks for one.
+
+    `seed` draws the training samples of a k-shot recipe.
+    """
     from harbench.datasets.tables import carve_validation, keep_classes, load_spec, load_split
 
     table = load_split(recipe.data.dataset, recipe.data.split, home)
@@ -67,7 +72,26 @@ def load_table(recipe: Recipe, home: Path) -> SplitTable:
         table = carve_validation(table, load_spec(recipe.data.dataset, home), recipe.data.validation)
     if recipe.data.train_subset is not None:
         table = reduce_train(table, recipe.data.train_subset)
+    if recipe.data.shots is not None:
+        table = draw_shots(table, recipe.data.shots, seed)
     return table
+
+
+def draw_shots(table: SplitTable, shots: int, seed: int) -> SplitTable:
+    """The table with `shots` training samples a class, drawn by seed and class, each from another group while there are more.
+
+    Test and val are as they were, so that no group of theirs gets into train. A class with fewer keeps all it has.
+    """
+    groups: dict[int, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
+    for sample in sorted(table.subset("train"), key=lambda sample: sample.sample_id):
+        groups[sample.target][sample.group or sample.media].append(sample)
+    kept: set[str] = set()
+    for target, members in groups.items():
+        draw = random.Random(f"{table.dataset}/{seed}/{table.classes[target].key}")
+        order = [draw.sample(members[name], len(members[name])) for name in draw.sample(sorted(members), len(members))]
+        rounds = (sample for each in zip_longest(*order) for sample in each if sample is not None)
+        kept |= {sample.sample_id for sample in islice(rounds, shots)}
+    return replace(table, samples=tuple(s for s in table.samples if s.subset != "train" or s.sample_id in kept))
 
 
 def reduce_train(table: SplitTable, config: TrainSubset) -> SplitTable:
@@ -151,7 +175,7 @@ def open_inputs(
 
     spec = spec_of(recipe, home)
     official = len(load_split(recipe.data.dataset, recipe.data.split, home).classes)
-    table = load_table(recipe, home)
+    table = load_table(recipe, home, seed)
     wanted = [recipe.data.cache, *([CacheConfig(stream="pose")] if recipe.input.with_pose else [])]
     names = caches or [""] * len(wanted)
     found = [

@@ -59,6 +59,7 @@ def key_of(inputs: Inputs) -> Comparability:
         level=level_of(table.unit, recipe.eval.views, spans_sample=bool(clip.segments or clip.whole)),
         given=given,
         complete=inputs.partial or "yes",
+        kind=recipe.kind,
     )
 
 

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
-from harbench.evaluation.features import Penultimate, linear_probe, nearest_neighbors, predicted, standardized
+from harbench.evaluation.features import Penultimate, linear_probe, nearest_neighbors
 from harbench.models.find import find_model
 from harbench.models.weights import head_name
 
@@ -32,20 +32,22 @@ def test_neighbors_are_scikit_learns(data: tuple[np.ndarray, np.ndarray, np.ndar
         assert np.array_equal(classes, reference.predict(test))
 
 
-@pytest.mark.parametrize("strength", [1e-3, 1e-1, 1.0])
-def test_the_probe_is_scikit_learns(data: tuple[np.ndarray, np.ndarray, np.ndarray], strength: float) -> None:
-    train, test = standardized(data[0], data[2])
-    layer = linear_probe(train, data[1], strength, 3)
-    reference = LogisticRegression(C=1 / (len(train) * strength), tol=1e-8, max_iter=1000).fit(
-        train.astype(np.float64), data[1]
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_probe_is_a_logistic_regression_of_standardized_features(
+    data: tuple[np.ndarray, np.ndarray, np.ndarray], classes: int
+) -> None:
+    train, targets, test = data[0], data[1] % classes, data[2]
+    held = np.arange(len(train)) % 5 == 0
+    probe = linear_probe(train, targets, held, classes + 1)
+    mean, deviation = train.mean(axis=0), train.std(axis=0)
+    reference = LogisticRegression(C=1 / (len(train) * probe.l2), max_iter=1000).fit(
+        (train - mean) / deviation, targets
     )
-    assert layer.weight.detach().numpy() == pytest.approx(reference.coef_, abs=1e-4)
-    assert np.array_equal(predicted(layer, test), reference.predict(test))
-
-
-def test_what_does_not_vary_is_zero() -> None:
-    train, other = standardized(np.array([[1.0, 2.0], [3.0, 2.0]]), np.array([[2.0, 5.0]]))
-    assert train.tolist() == [[-1.0, 0.0], [1.0, 0.0]] and other.tolist() == [[0.0, 0.0]]
+    logits = test @ probe.weight.T + probe.bias
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(shares[:, :classes], reference.predict_proba((test - mean) / deviation), atol=1e-3)
+    assert max(probe.held_out.values()) == probe.held_out[probe.l2]
+    assert probe(test).max() < classes, "a class without a sample is never said"
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_embeddings_give_the_models_own_logits(
     assert isinstance(head, nn.Linear)
     clips = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        entered, logits = Penultimate(model, layer)(clips), model(clips)
+        logits, entered = model(clips), Penultimate(model, layer)(clips)
         assert entered.shape == (2, width)
         assert torch.allclose(head(entered), logits, atol=1e-4)
 
@@ -75,5 +77,6 @@ def test_a_head_that_is_a_convolution_is_averaged_over_its_places() -> None:
     model = nn.Sequential(nn.Conv3d(3, 7, 1), nn.Conv3d(7, 5, 1), nn.AdaptiveAvgPool3d(1), nn.Flatten())
     clips = torch.randn(2, 3, 4, 5, 5)
     with torch.inference_mode():
+        head, logits = model[1], model(clips)
         entered = Penultimate(model, head_name(model))(clips)
-        assert torch.allclose(model[1](entered[:, :, None, None, None]).flatten(1), model(clips), atol=1e-5)
+        assert torch.allclose(head(entered[:, :, None, None, None]).flatten(1), logits, atol=1e-5)
