@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -175,7 +176,7 @@ def linear_probe(features: Floats, targets: Targets, held: npt.NDArray[np.bool_]
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    def fitted(rows: npt.NDArray[np.bool_], l2: float) -> tuple[StandardScaler, LogisticRegression]:
+    def fitted(rows: npt.NDArray[np.bool_], l2: float) -> Any:
         regression = LogisticRegression(C=1 / (rows.sum() * l2), max_iter=1000)
         return make_pipeline(StandardScaler(), regression).fit(features[rows], targets[rows])
 

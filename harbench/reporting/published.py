@@ -101,7 +101,8 @@ def _result(row: dict[str, str], dataset: str, where: str) -> PublishedResult:
             raise PublishedError(f"{where}: {column} is {row[column]!r}; expected one of {', '.join(allowed)}")
     if not re.fullmatch(r"supervised|frozen-probe|zero-shot|\d+-shot|base-to-novel|unknown", row["kind"]):
         raise PublishedError(
-            f"{where}: kind is {row['kind']!r}; expected supervised, frozen-probe, zero-shot, 4-shot, base-to-novel or {UNKNOWN}"
+            f"{where}: kind is {row['kind']!r}; expected supervised, frozen-probe, zero-shot, 4-shot, base-to-novel "
+            f"or {UNKNOWN}"
         )
     value = _number(row, "value", where)
     if value is None or not 0 <= value <= 100:

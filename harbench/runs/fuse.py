@@ -14,7 +14,16 @@ from harbench import __version__
 from harbench.errors import RunError, did_you_mean
 from harbench.evaluation.distributed import environment, is_rank_zero
 from harbench.files import write_text
-from harbench.records import ClassLabel, Comparability, Metrics, Predictions, ProtocolFacts, RunRecord, RunReport
+from harbench.records import (
+    UNKNOWN,
+    ClassLabel,
+    Comparability,
+    Metrics,
+    Predictions,
+    ProtocolFacts,
+    RunRecord,
+    RunReport,
+)
 from harbench.runs.folder import log_file
 from harbench.runs.seen import Seen, run_seen, write_train_ids
 

@@ -181,7 +181,7 @@ def test_order_duplicates_and_columns(tmp_path: Path) -> None:
     with pytest.raises(PublishedError, match="expected the columns method,family"):
         load_published("toy", tmp_path)
     path.write_text(",".join(COLUMNS) + "\nonly,three,fields\n")
-    with pytest.raises(PublishedError, match="expected 24 fields, found 3"):
+    with pytest.raises(PublishedError, match="expected 25 fields, found 3"):
         load_published("toy", tmp_path)
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(PublishedError, match="not a UTF-8 csv file"):

@@ -1,0 +1,103 @@
+"""Frozen bodies: probes on kept features, and training on a few samples a class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.neighbors import KNeighborsClassifier
+from toys import Work, many_people
+
+from harbench import api
+from harbench.evaluation import features
+from harbench.inference.predictor import Predictor
+from harbench.models.probe import Attentive, Neighbors
+from harbench.records import ClassLabel, RunReport, Sample, SplitTable
+from harbench.runs.folder import load_predictions, load_run
+from harbench.runs.inputs import draw_shots
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
+    folder = many_people(tmp_path_factory.mktemp("probe"))
+    return Work(folder / "home", folder / "runs", folder / "runs", folder / "videos")
+
+
+def run(work: Work, *overrides: str, seeds: int = 1) -> list[RunReport]:
+    recipe = str(work.home.parent / "many.yaml")
+    return api.run(recipe, home=work.home, runs=work.runs, device="cpu", overrides=overrides, seeds=seeds)
+
+
+@pytest.mark.parametrize("probe", ["linear", "knn", "attentive"])
+def test_a_probe_is_a_run_like_any_other(work: Work, probe: str) -> None:
+    (done,) = run(work, f"model.probe={probe}")
+    folder = Path(done.folder)
+    assert load_run(folder).key.kind == "frozen-probe"
+    predictions = load_predictions(folder)
+    predictor = Predictor.open(folder, device="cpu")
+    for name, expected in zip(predictions.ids, predictions.probabilities, strict=True):
+        (found,) = predictor(work.videos / f"{name}.avi")
+        np.testing.assert_allclose(found.probabilities, expected, atol=1e-4)
+    again = api.evaluate(folder, home=work.home, runs=work.runs, device="cpu")
+    assert again.metrics["top1"] == pytest.approx(done.metrics["top1"])
+
+
+def test_features_are_computed_once(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(work, "model.probe=linear", "input.size=24", "eval.clips=1")
+    monkeypatch.setattr(features, "_computed", lambda *_: pytest.fail("they are there"))
+    run(work, "model.probe=attentive", "input.size=24", "eval.clips=1")
+    (few,) = run(work, "model.probe=linear", "input.size=24", "eval.clips=1", "data.shots=2")
+    record = load_run(Path(few.folder))
+    assert (record.key.kind, record.samples["train"], record.partial) == ("2-shot", 4, "")
+
+
+def test_neighbors_vote_as_scikit_learns_do() -> None:
+    rng = np.random.default_rng(0)
+    centers, targets = rng.normal(size=(3, 6)), np.arange(90) % 3
+    train, test = (centers[targets] + rng.normal(size=(90, 6)) for _ in range(2))
+    head = Neighbors(6, 3)
+    head.keep(torch.from_numpy(train).float(), torch.from_numpy(targets))
+    mean = train.mean(axis=0)
+    reference = KNeighborsClassifier(20, metric="cosine", weights=lambda far: np.exp((1 - far) / 0.07)).fit(
+        train - mean, targets
+    )
+    found = head(torch.from_numpy(test).float()[:, None]).exp().numpy()
+    np.testing.assert_allclose(found, reference.predict_proba(test - mean), atol=1e-3)
+    fresh = Neighbors(6, 3)
+    fresh.load_state_dict(head.state_dict())
+    assert torch.equal(fresh.features, head.features)
+
+
+def test_attention_looks_where_the_query_points() -> None:
+    head = Attentive(4, 2)
+    frames = torch.zeros(1, 3, 4)
+    frames[0, 1, 0] = 9
+    with torch.no_grad():
+        head.query[0] = 50.0
+    alone = head.classifier(head.norm(frames[:, 1]))
+    torch.testing.assert_close(head(frames), alone, atol=1e-3, rtol=1e-3)
+
+
+@given(st.integers(0, 5), st.integers(1, 6), st.data())
+def test_shots_are_of_train_alone_and_of_as_many_groups_as_there_are(
+    seed: int, shots: int, data: st.DataObject
+) -> None:
+    drawn = data.draw(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5), st.booleans()), min_size=1, max_size=40))
+    samples = tuple(
+        Sample(f"s{n}", target, f"g{group}{'t' if test else ''}", "test" if test else "train", f"s{n}.avi")
+        for n, (target, group, test) in enumerate(drawn)
+    )
+    table = SplitTable("toy", "official", "video", tuple(ClassLabel(c, c) for c in "abc"), samples)
+    few = draw_shots(table, shots, seed)
+    assert few == draw_shots(table, shots, seed)
+    assert few.subset("test") == table.subset("test")
+    assert not {s.group for s in few.subset("train")} & {s.group for s in few.subset("test")}
+    for target in range(3):
+        have = [s for s in table.subset("train") if s.target == target]
+        kept = [s for s in few.subset("train") if s.target == target]
+        assert len(kept) == min(shots, len(have)) and set(kept) <= set(have)
+        assert len({s.group for s in kept}) == min(len(kept), len({s.group for s in have}))
