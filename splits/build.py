@@ -4,6 +4,7 @@
 
 FOLDER holds, by data set, what the publishers give out: `ucf101/ucfTrainTestlist/`, `kth/00sequences.txt`,
 `hmdb51/testTrainMulti_7030_splits.tar.xz`, `stanford40/Stanford40_ImageSplits.zip`, `jhmdb14/samples.csv`,
+`nwucla/all_sqe.zip`,
 `weizmann/<action>/<person>_<action>.avi`, `ntu/` (the lists of incomplete samples and the sample names). Every table is
 written anew, to the same bytes every time; README.md and published.csv are not touched. `sample` and `sample_stills`
 are no publisher's: their tables are made beside their renderer.
@@ -38,6 +39,19 @@ WEIZMANN_ACTIONS = {
     "walk": "walk",
     "wave1": "wave one hand",
     "wave2": "wave two hands",
+}
+# From the paper, arXiv:1405.2941, in the order of the labels of the public copy.
+NWUCLA_ACTIONS = {
+    "A01": "pick up with one hand",
+    "A02": "pick up with two hands",
+    "A03": "drop trash",
+    "A04": "walk around",
+    "A05": "sit down",
+    "A06": "stand up",
+    "A08": "donning",
+    "A09": "doffing",
+    "A11": "throw",
+    "A12": "carry",
 }
 NTU7_ACTIONS = (43, 27, 24, 50, 99, 8, 9)
 # In label order A1 to A120, from the README of https://github.com/shahroudy/NTURGB-D.
@@ -190,6 +204,17 @@ def jhmdb14(source: Path) -> Files:
     return {"classes.txt": spaced(sorted({row["label"] for row in listed})), "samples.csv": table(header, rows)}
 
 
+def nwucla(source: Path) -> Files:
+    """The names of the sequences, which say action, person and view; views 1 and 2 train, view 3 tests."""
+    with zipfile.ZipFile(source / "nwucla" / "all_sqe.zip") as archive:
+        names = sorted(Path(name).name for name in archive.namelist() if name.endswith(".json"))
+    rows = [(name, name[:3].upper(), name[4:7], "test" if name[12:15] == "v03" else "train") for name in names]
+    return {
+        "classes.txt": class_list(NWUCLA_ACTIONS.items()),
+        "samples.csv": table(("media", "class", "group", "xview"), rows),
+    }
+
+
 def ntu60(source: Path) -> Files:
     """The recordings of setups 1 to 17."""
     return ntu(source, range(1, 61), "statistics_ctrgcn_ntu60", "NTU_RGBD_samples_with_missing_skeletons.txt")
@@ -244,7 +269,7 @@ def ntu_classes(actions: Iterable[int]) -> str:
 
 
 BUILDERS = (
-    ucf101, hmdb51, stanford40, kth, weizmann, weizmann93, jhmdb14, ntu60, ntu120, ntu7, ntu60_mutual, ntu120_mutual,
+    ucf101, hmdb51, stanford40, kth, weizmann, weizmann93, jhmdb14, nwucla, ntu60, ntu120, ntu7, ntu60_mutual, ntu120_mutual,
     ntu120_oneshot,
 )  # fmt: skip
 

@@ -6,6 +6,7 @@ a paper did about it is part of its protocol: which bodies of an NTU file become
 
 from __future__ import annotations
 
+import json
 import math
 import zlib
 from collections.abc import Callable, Mapping
@@ -49,12 +50,26 @@ def read_pose(path: Path, bodies: Bodies = "motion") -> Pose:
             raise MediaError(f"its bodies were chosen by who made it; --bodies {bodies} needs the .skeleton file")
         if path.suffix == ".mat":
             return _jhmdb(path)
+        if path.suffix == ".json":
+            return _sequence(path)
     except OSError as error:
         raise MediaError(f"cannot be read: {error.strerror or error}") from None
     array = read_npy(path)
     if array.dtype.kind not in "fiu" or array.ndim not in (3, 4) or not array.size:
         raise MediaError(f"expected numbers [T, M, V, C] or [T, V, C], found {array.dtype} {list(array.shape)}")
     return np.ascontiguousarray(array[:, None] if array.ndim == 3 else array, dtype=np.float32)
+
+
+def _sequence(path: Path) -> Pose:
+    """`skeletons` [T, V, C] of a sequence of Northwestern-UCLA, one body, as its public copy has it."""
+    try:
+        content = json.loads(path.read_bytes())
+        array = np.array(content["skeletons"], np.float32)
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+        raise MediaError(f"expected JSON with `skeletons` [T, V, C]: {error}") from None
+    if array.ndim != 3 or not array.size:
+        raise MediaError(f"expected `skeletons` [T, V, C] with one frame or more, found {list(array.shape)}")
+    return array[:, None]
 
 
 def _jhmdb(path: Path) -> Pose:

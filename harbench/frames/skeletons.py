@@ -69,6 +69,13 @@ LAYOUTS = {
         ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16)),
         (0, 0, 0, 1, 2, 0, 0, 5, 6, 7, 8, 5, 6, 11, 12, 13, 14),
     ),
+    20: Layout(
+        "Kinect-20",
+        3,
+        ((4, 8), (5, 9), (6, 10), (7, 11), (12, 16), (13, 17), (14, 18), (15, 19)),
+        (1, 2, 2, 2, 2, 4, 5, 6, 2, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18),
+        Trunk(base=0, middle=1, left=4, right=8),
+    ),
     25: Layout(
         "NTU-25",
         3,
@@ -83,8 +90,9 @@ LAYOUTS = {
         (0, 0, 1, 2, 0, 4, 5, 3, 6, 0, 0, 0, 0, 11, 12, 13, 14, 15, 16, 15, 16, 15, 16, 11, 12, *range(23, 29), 27, 28),
     ),
 }
-"""By number of joints: puppet joints of JHMDB, COCO keypoints, Kinect v2 (shahroudy/NTURGB-D), BlazePose landmarks.
-The trees of Kinect v2 and COCO are those of ST-GCN's and PYSKL's graphs; the others follow the limbs."""
+"""By number of joints: puppet joints of JHMDB, COCO keypoints, Kinect v1 (as CTR-GCN links them), Kinect v2
+(shahroudy/NTURGB-D), BlazePose landmarks. The trees of Kinect v2 and COCO are those of ST-GCN's and PYSKL's graphs; the
+others follow the limbs."""
 
 
 def check_joints(shape: tuple[int, ...], config: InputConfig) -> None:
@@ -143,12 +151,14 @@ def train_joints(
     points, present = _aligned(bodies, config)
     center, size = _frame_of(points, present, config.center)
     points = _rotate(points - center, config.augment.rotate * (2 * drawn.angle - 1), upright=config.center == "spine")
+    if config.augment.tilt > 0:
+        points = _tilt(points, config.augment.tilt * (2 * rng.random() - 1))
     confidence = bodies[..., points.shape[-1] :]
     if drawn.flip < config.augment.flip:
         order = _flipped(points.shape[2])
         points = points[:, :, order] * np.array([-1] + [1] * (points.shape[-1] - 1))
         present, confidence = present[:, :, order], confidence[:, :, order]
-    points = points / size
+    points = _boxed(points, present) if config.center == "box" else points / size
     if config.augment.noise > 0:
         points += rng.normal(0, config.augment.noise, points.shape)
     return _join(points if config.center else points + center, present, confidence, config.features, at)
@@ -158,7 +168,9 @@ def eval_joints(joints: Floats, config: InputConfig, at: FramePairs | None = Non
     """Normalized clip, float32 `[C, T, V, M]`, from joints and `at` as in training."""
     bodies = _bodies(joints, config)
     points, present = _aligned(bodies, config)
-    if config.center:
+    if config.center == "box":
+        points = _boxed(points, present)
+    elif config.center:
         center, size = _frame_of(points, present, config.center)
         points = (points - center) / size
     return _join(points, present, bodies[..., points.shape[-1] :], config.features, at)
@@ -261,7 +273,7 @@ def _split(joints: Floats) -> tuple[Points, Present]:
     return np.where(present, points, 0), present
 
 
-def _frame_of(points: Points, present: Present, center: bool | Literal["spine"]) -> tuple[Points, float]:
+def _frame_of(points: Points, present: Present, center: bool | Literal["spine", "box"]) -> tuple[Points, float]:
     """Center and size of a clip, from all its present joints; where a body has given its own, the origin and 1.
 
     The center is their mean over frames, bodies and joints. The size is the root mean square distance of a joint from
@@ -283,6 +295,25 @@ def _rotate(points: Points, degrees: float, *, upright: bool) -> Points:
     turned[..., 0] = cosine * points[..., 0] - sine * points[..., other]
     turned[..., other] = sine * points[..., 0] + cosine * points[..., other]
     return turned
+
+
+def _tilt(points: Points, degrees: float) -> Points:
+    """About the horizontal axis x, `[T, M, V, 3]`."""
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    tilted = points.copy()
+    tilted[..., 1] = cosine * points[..., 1] - sine * points[..., 2]
+    tilted[..., 2] = sine * points[..., 1] + cosine * points[..., 2]
+    return tilted
+
+
+def _boxed(points: Points, present: Present) -> Points:
+    """Every axis from -1 to 1 over the clip's present joints; an axis without extent is 0."""
+    if not present.any():
+        return points
+    low = np.where(present, points, np.inf).min(axis=(0, 1, 2))
+    extent = np.where(present, points, -np.inf).max(axis=(0, 1, 2)) - low
+    boxed: Points = np.where(extent > 0, (points - low) / np.where(extent > 0, extent, 1) * 2 - 1, 0)
+    return boxed
 
 
 def _flipped(joints: int) -> npt.NDArray[np.int64]:

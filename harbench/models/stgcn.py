@@ -101,7 +101,7 @@ class MultiScaleTime(nn.Module):
         part = width // 6
         rest = width - 5 * part
         self.branches = nn.ModuleList(
-            nn.Sequential(*_entry(width, mid), _in_time(mid, mid, 3, stride, dilation))
+            nn.Sequential(*_entry(width, mid), in_time(mid, mid, 3, stride, dilation))
             for dilation, mid in ((1, rest), (2, part), (3, part), (4, part))
         )
         self.branches.append(nn.Sequential(*_entry(width, part), nn.MaxPool2d((3, 1), (stride, 1), (1, 0))))
@@ -125,12 +125,12 @@ def stgcn(num_classes: int, joints: int = 25, channels: int = 3, bodies: int = 2
 
     Own joint, towards the trunk, away from it; a learnt factor an edge; 9 frames in time. Dropout is within the blocks.
     """
-    graph = _partitions(joints, each=False)
+    graph = partitions(joints, each=False)
 
     def block(inputs: int, outputs: int, stride: int, residual: bool) -> nn.Module:
-        time = nn.Sequential(_in_time(outputs, outputs, 9, stride), nn.BatchNorm2d(outputs), nn.Dropout(dropout))
-        shortcut = _shortcut(inputs, outputs, stride) if residual else None
-        return Block(GraphConvolution(inputs, outputs, graph, importance=True), time, shortcut)
+        time = nn.Sequential(in_time(outputs, outputs, 9, stride), nn.BatchNorm2d(outputs), nn.Dropout(dropout))
+        around = shortcut(inputs, outputs, stride) if residual else None
+        return Block(GraphConvolution(inputs, outputs, graph, importance=True), time, around)
 
     return GraphNetwork(num_classes, (channels, joints, bodies), block, 0.0)
 
@@ -140,17 +140,17 @@ def stgcnpp(num_classes: int, joints: int = 25, channels: int = 3, bodies: int =
 
     The graph is where learning starts, not a mask; the convolution in time has six branches. Dropout is before the head.
     """
-    graph = _partitions(joints, each=True)
+    graph = partitions(joints, each=True)
 
     def block(inputs: int, outputs: int, stride: int, residual: bool) -> nn.Module:
-        shortcut = _shortcut(inputs, outputs, stride) if residual else None
+        around = shortcut(inputs, outputs, stride) if residual else None
         space = GraphConvolution(inputs, outputs, graph, importance=False)
-        return Block(space, MultiScaleTime(outputs, stride, 0.0), shortcut)
+        return Block(space, MultiScaleTime(outputs, stride, 0.0), around)
 
     return GraphNetwork(num_classes, (channels, joints, bodies), block, dropout)
 
 
-def _partitions(joints: int, *, each: bool) -> torch.Tensor:
+def partitions(joints: int, *, each: bool) -> torch.Tensor:
     """`[3, V, V]`: own joint, towards the trunk, away from it. Columns sum to one over all three (ST-GCN) or in `each`."""
     if joints not in LAYOUTS:
         known = ", ".join(f"{number} ({layout.name})" for number, layout in LAYOUTS.items())
@@ -164,7 +164,7 @@ def _partitions(joints: int, *, each: bool) -> torch.Tensor:
     return parts / total.clamp_min(1)
 
 
-def _in_time(inputs: int, outputs: int, kernel: int, stride: int, dilation: int = 1) -> nn.Module:
+def in_time(inputs: int, outputs: int, kernel: int, stride: int, dilation: int = 1) -> nn.Module:
     padding = dilation * (kernel - 1) // 2
     return nn.Conv2d(inputs, outputs, (kernel, 1), (stride, 1), (padding, 0), (dilation, 1))
 
@@ -177,5 +177,5 @@ def _projection(inputs: int, outputs: int, stride: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, (stride, 1)), nn.BatchNorm2d(outputs))
 
 
-def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
+def shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
     return nn.Identity() if (inputs, stride) == (outputs, 1) else _projection(inputs, outputs, stride)

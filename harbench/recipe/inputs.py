@@ -202,6 +202,8 @@ class AugmentConfig(Part):
     """Range of the box's area, as a share of the clip's."""
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
     """Poses only: rotation in the image plane (2D) or about the vertical axis (3D), degrees either way."""
+    tilt: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """3D poses only: rotation about the horizontal axis, degrees either way."""
     noise: Annotated[float, Field(ge=0)] = 0.0
     """Poses only: standard deviation of Gaussian joint noise after normalization."""
 
@@ -230,9 +232,10 @@ class InputConfig(Part):
     """Beside the pictures the joints of the same frames, from the data set's pose cache, as the model's second input."""
     bodies: Positive = 1
     """Poses only: M, bodies kept."""
-    center: bool | Literal["spine"] = True
+    center: bool | Literal["spine", "box"] = True
     """Poses only: subtract the mean joint and divide by the body's size, per clip. `spine` (3D, as pyskl): the middle of
-    the spine in the sample's first frame becomes the origin, and the body stands upright and faces one way there."""
+    the spine in the sample's first frame becomes the origin, and the body stands upright and faces one way there. `box`:
+    each axis is stretched from -1 to 1 over the clip, as CTR-GCN does on Northwestern-UCLA."""
     features: Literal["joint", "bone", "joint_motion", "bone_motion"] = "joint"
     """Poses only: joints, vectors to them from their neighbor nearer the trunk, or differences of either in time, from
     one frame of the sample to the next, however far apart those of a clip are."""

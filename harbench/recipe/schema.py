@@ -162,7 +162,7 @@ class Recipe(Part):
         colors = ("brightness", "contrast", "saturation", "hue", "gray")
         ignored = {"rgb": (), "flow": colors, "pose": (*colors, "erase")}[stream]
         if stream != "pose" and not self.input.with_pose:
-            ignored = (*ignored, "rotate", "noise")
+            ignored = (*ignored, "rotate", "tilt", "noise")
         found = [name for name in ignored if getattr(augment, name)]
         return (
             *(f"input.augment.{name}: {getattr(augment, name):g}, but data.cache.stream is {stream}" for name in found),

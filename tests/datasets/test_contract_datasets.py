@@ -18,7 +18,7 @@ NAMES = dataset_names()
 def test_the_official_ones_are_there() -> None:
     official = {
         "ucf101", "hmdb51", "stanford40", "kth", "ntu60", "ntu120", "ntu7", "ntu60_mutual", "ntu120_mutual",
-        "ntu120_oneshot", "weizmann", "weizmann93", "jhmdb14",
+        "ntu120_oneshot", "weizmann", "weizmann93", "jhmdb14", "nwucla",
     }  # fmt: skip
     assert official <= set(NAMES)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import tarfile
 import zipfile
@@ -185,6 +186,17 @@ def test_weizmann93_has_lenas_second_takes() -> None:
     ours, theirs = set(load_split("weizmann").media()), set(table.media())
     assert ours - theirs == {f"{action}/lena_{action}.avi" for action in ("run", "skip", "walk")}
     assert theirs - ours == {f"{action}/lena_{action}{take}.avi" for action in ("run", "skip", "walk") for take in "12"}
+
+
+def test_nwucla_is_the_archive(test_data: Path) -> None:
+    samples = {sample.media: sample for sample in load_split("nwucla").samples}
+    with zipfile.ZipFile(test_data / "nwucla" / "all_sqe.zip") as archive:
+        named = {name.rpartition("/")[2]: name for name in archive.namelist()}
+        assert named.keys() == samples.keys()
+        for media in sorted(named)[::20]:
+            sample = samples[media]
+            assert json.loads(archive.read(named[media]))["label"] == sample.target + 1
+            assert (sample.group, sample.subset) == (media[4:7], "test" if "_v03" in media else "train")
 
 
 def test_jhmdb14_is_the_list_of_the_copy(test_data: Path) -> None:

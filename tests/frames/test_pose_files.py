@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -39,3 +40,13 @@ def test_other_matlab_files_are_refused(tmp_path: Path) -> None:
             read_pose(path)
     with pytest.raises(MediaError, match="No such file"):
         read_pose(tmp_path / "nothing.mat")
+
+
+def test_a_sequence_of_nwucla(tmp_path: Path) -> None:
+    path = tmp_path / "a01_s01_e00_v01.json"
+    path.write_text(json.dumps({"label": 1, "skeletons": np.arange(120.0).reshape(2, 20, 3).tolist()}))
+    np.testing.assert_array_equal(read_pose(path)[1, 0, 19], [117, 118, 119])
+    for content in (b"", b"[]", b"{", b"[" * 9999, b'{"skeletons": []}', b'{"skeletons": [[1], [1, 2]]}', b"\xff"):
+        path.write_bytes(content)
+        with pytest.raises(MediaError, match="expected"):
+            read_pose(path)

@@ -110,6 +110,18 @@ def test_rotation_in_the_plane_and_about_the_vertical() -> None:
     np.testing.assert_array_equal(train_joints(flat, config(rotate=90), STILL, RNG(0)), eval_joints(flat, config()))
 
 
+def test_a_box_is_filled_on_every_axis_and_a_tilt_is_about_x() -> None:
+    body = person(joints=20)
+    out = eval_joints(body, config(center="box"))
+    seen = out[:, (out != 0).any(axis=0)]
+    np.testing.assert_allclose([seen.min(axis=1), seen.max(axis=1)], [[-1] * 3, [1] * 3], atol=1e-6)
+    plain = eval_joints(body, config())
+    tilted = train_joints(body, config(tilt=90), STILL, RNG(0))
+    np.testing.assert_allclose(tilted[0], plain[0], atol=1e-6)
+    np.testing.assert_allclose(np.hypot(*tilted[1:]), np.hypot(*plain[1:]), atol=1e-5)
+    assert not np.allclose(tilted[1], plain[1], atol=1e-3)
+
+
 @pytest.mark.parametrize("joints", sorted(LAYOUTS))
 def test_a_flip_mirrors_and_exchanges_left_and_right(joints: int) -> None:
     body = person(joints=joints)

@@ -47,6 +47,8 @@ def test_published_counts(name: str, classes: int, shape: tuple[int, ...]) -> No
         ("tsm", {}, 400, (3, 8, 224, 224), 24.3, 33.0),  # the paper's table 2
         ("ddnet", {"joints": 22, "channels": 3}, 14, (3, 32, 22, 1), 1.82, None),  # the paper's table 3, SHREC
         ("stgcn", {}, 60, (3, 100, 25, 2), 3.1, None),  # the authors' repository
+        ("ctrgcn", {"joints": 20, "bodies": 1}, 10, (3, 52, 20, 1), 1.427, None),  # the authors' code
+        ("ctrgcn", {}, 60, (3, 64, 25, 2), 1.446, None),  # the paper: 1.46
         ("resnet_lstm", {}, 101, (3, 16, 112, 112), 12.0, None),  # the origin project
         ("small_cnn_lstm", {}, 101, (3, 16, 112, 112), 25.8, None),  # the origin project
     ],

@@ -15,7 +15,7 @@ from harbench.models.ddnet import ddnet
 from harbench.models.image import image_network
 from harbench.models.recurrent import cnn_gru, resnet_lstm
 from harbench.models.segments import _shift, ghost, tsm, tsn
-from harbench.models.stgcn import _partitions, stgcn, stgcnpp
+from harbench.models.stgcn import partitions, stgcn, stgcnpp
 from harbench.models.transformer import mvit_v2_s, videomae
 from harbench.models.twostream import flow_stack
 
@@ -132,8 +132,8 @@ def test_an_absent_body_is_finite() -> None:
 
 
 @pytest.mark.parametrize("each", [True, False])
-def test_partitions_of_a_graph(each: bool) -> None:
-    own, inward, outward = _partitions(25, each=each)
+def testpartitions_of_a_graph(each: bool) -> None:
+    own, inward, outward = partitions(25, each=each)
     assert torch.equal(own != 0, torch.eye(25) != 0)
     assert (inward != 0).sum() == (outward != 0).sum() == 24
     assert torch.equal(inward != 0, (outward != 0).T)
