@@ -110,7 +110,7 @@ def test_what_may_be_one_of_several_types_is_one_mistake(tmp_path: Path) -> None
     assert [line.strip() for line in str(error.value).splitlines()[1:]] == [
         "data.cache.short_side: Input should be a valid integer or 'native' (found 'nativ'); did you mean 'native'?",
         "input.augment.scale: Input should be a valid tuple (found 0.5)",
-        "input.center: Input should be a valid boolean or 'spine' (found 'spinee'); did you mean 'spine'?",
+        "input.center: Input should be a valid boolean or 'spine' or 'box' (found 'spinee'); did you mean 'spine'?",
         "input.resize.1: Input should be a valid integer, unable to parse string as an integer (found 'x')",
         "input.size: Input should be a valid integer (found [1])",
     ]

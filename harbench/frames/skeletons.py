@@ -105,6 +105,9 @@ def check_joints(shape: tuple[int, ...], config: InputConfig) -> None:
     joints, channels = shape[-2:]
     if config.center == "spine":
         _check_trunk(joints, channels)
+    layout = LAYOUTS.get(joints)
+    if config.augment.tilt > 0 and min(channels, layout.coordinates if layout else 3) < 3:
+        raise RecipeError(f"input.augment.tilt: {config.augment.tilt:g}, but these joints have no depth; set it to 0")
     if config.features.startswith("bone") and joints not in LAYOUTS:
         raise RecipeError(
             f"input.features: {config.features}, but how {joints} joints are connected is not known; set "

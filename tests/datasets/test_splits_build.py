@@ -14,7 +14,7 @@ def test_the_committed_tables_are_what_the_script_writes(test_data: Path, tmp_pa
     command = [sys.executable, str(script), "--from", str(test_data), "--to", str(tmp_path)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     built = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.*")}
-    assert len(built) == 22
+    assert len(built) == 24
     for name, content in built.items():
         assert (paths.shipped("splits") / name).read_bytes() == content, f"{name} is not what splits/build.py writes"
 

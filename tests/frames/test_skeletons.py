@@ -132,7 +132,7 @@ def test_a_flip_mirrors_and_exchanges_left_and_right(joints: int) -> None:
     paired = {joint for pair in LAYOUTS[joints].pairs for joint in pair}
     assert len(paired) == 2 * len(LAYOUTS[joints].pairs)
     middle = sorted(set(range(joints)) - paired)
-    assert middle == {15: [0, 1, 2], 17: [0], 25: [0, 1, 2, 3, 20], 33: [0]}[joints]
+    assert middle == {15: [0, 1, 2], 17: [0], 20: [0, 1, 2, 3], 25: [0, 1, 2, 3, 20], 33: [0]}[joints]
     np.testing.assert_allclose(flipped[0, :, middle], -out[0, :, middle], atol=1e-6)
 
 
@@ -329,8 +329,10 @@ def test_an_upright_body_is_flipped_from_side_to_side_and_turned_about_its_spine
 
 
 def test_a_spine_that_is_not_there_is_refused() -> None:
-    for shape in ((9, 1, 17, 3), (9, 1, 33, 3), (9, 1, 20, 3)):
-        with pytest.raises(RecipeError, match=r"spine, but which of .*known: 25 \(NTU-25\)\); set input.center=true"):
+    for shape in ((9, 1, 17, 3), (9, 1, 33, 3), (9, 1, 21, 3)):
+        with pytest.raises(
+            RecipeError, match=r"spine, but which of .*known: 20 \(Kinect-20\), 25 \(NTU-25\)\); set input.center=true"
+        ):
             check_joints(shape, config(center="spine"))
     with pytest.raises(RecipeError, match="expected x, y, z of every joint; found 2 channels"):
         check_joints((9, 1, 25, 2), config(center="spine"))
