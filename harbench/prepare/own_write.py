@@ -195,6 +195,8 @@ def _module(data: OwnData, name: str) -> str:
         facts.append(f"pose_shape={data.pose_axes.shape!r}")
     if any(sample.group for sample in data.samples):
         facts.append("group='group'")
+    if all(KEY.fullmatch(sample.group or "") for sample in data.samples):
+        facts.append("leave_one_group_out=True")
     if len(data.splits) > 1 and data.splits == tuple(f"split{n}" for n in range(1, len(data.splits) + 1)):
         facts.append(f"split_sets={ {f'mean-of-{len(data.splits)}': data.splits} }")
     counts = {
