@@ -9,7 +9,7 @@ const rows = boards.flatMap(board => {
   const columns = new Map([...board.querySelectorAll("th[data-part]")].map(head => [head.dataset.part, head.cellIndex]));
   return [...board.querySelectorAll("tbody tr[data-row]")].map(row => ({
     row, text: `${title} ${row.textContent}`.toLowerCase(),
-    part: name => columns.has(name) ? row.cells[columns.get(name)].textContent : "unknown",
+    part: name => name === "training" ? board.dataset.training : columns.has(name) ? row.cells[columns.get(name)].textContent : "unknown",
   }));
 });
 function ofKind(row) {
