@@ -219,10 +219,11 @@ def missing_media(recipe: Recipe, home: Path) -> set[str] | None:
 def next_command(spec: DatasetSpec, stream: str, splits: Sequence[str], home: Path) -> str:
     """What to type once `splits` are prepared: the first shipped recipe of this stream that can read what is there.
 
-    Recipes that state their number come first. Where the caches serve none of them: what makes the cache of the first.
+    Recipes that state their number come first. Where the caches serve none of them: what makes the cache of the first. A
+    data set without recipes of its own gets a frozen probe.
     """
-    from harbench.recipe import Recipe, load_any
-    from harbench.recipe.load import recipe_paths
+    from harbench.recipe import Recipe, load_any, load_recipe
+    from harbench.recipe.load import find_recipe, recipe_paths
 
     loaded = [(path, load_any(path)) for path in recipe_paths() if spec.name in path.read_text(encoding="utf-8")]
     fitting = [
@@ -240,6 +241,9 @@ def next_command(spec: DatasetSpec, stream: str, splits: Sequence[str], home: Pa
             return run_command(f"recipes/{name}", split if split != own else "", len(missing))
     if fitting:
         return f"harbench prepare {spec.name} --for recipes/{fitting[0][0]}"
+    probe = load_recipe(find_recipe("frozen_probe"), [f"data.dataset={spec.name}"])
+    if stream == "rgb" and (missing := missing_media(probe, home)) is not None:
+        return f"{run_command('recipes/frozen_probe.yaml', '', len(missing))} --set data.dataset={spec.name}"
     return f"a recipe with data.dataset: {spec.name}, then harbench run RECIPE (see `harbench recipes`)"
 
 

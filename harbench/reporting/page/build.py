@@ -181,10 +181,15 @@ def _interval_axis(rows: Sequence[Row]) -> Axis:
 
 
 def _choices(board: Leaderboard) -> dict[str, list[tuple[str, int]]]:
-    """Kind of training, and part of the protocol -> its values and how many rows have each, the most frequent first; `unknown` is one."""
+    """Kind of training and parts of the protocol -> values and how many rows have each, the most frequent first.
+
+    `unknown` is a value.
+    """
     rows = [row.protocol for table in board.tables for row in table.rows]
     kinds = Counter(table.key.kind for table in board.tables for _ in table.rows).most_common()
-    counted = {"training": kinds} | {part: Counter(getattr(row, part) or UNKNOWN for row in rows).most_common() for part in _FILTERED}
+    counted = {"training": kinds} | {
+        part: Counter(getattr(row, part) or UNKNOWN for row in rows).most_common() for part in _FILTERED
+    }
     return {part: values for part, values in counted.items() if len(values) > 1}
 
 
