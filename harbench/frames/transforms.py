@@ -46,11 +46,12 @@ class Draw:
     erase_aspect: float = 0.5
     erase_top: float = 0.5
     erase_left: float = 0.5
+    policy: float = 0.5
 
 
 def draw(rng: np.random.Generator) -> Draw:
-    """Take a clip's random numbers from `rng`: always ten, and six of a child, whose numbers cost `rng` none."""
-    return Draw(*rng.random(10).tolist(), *rng.spawn(1)[0].random(6).tolist())
+    """Take a clip's random numbers from `rng`: always ten, and seven of a child, whose numbers cost `rng` none."""
+    return Draw(*rng.random(10).tolist(), *rng.spawn(1)[0].random(7).tolist())
 
 
 def crop_box(frames: Frames, box: Box) -> Frames:
@@ -64,8 +65,23 @@ def crop_box(frames: Frames, box: Box) -> Frames:
 def train_clip(frames: Frames, config: InputConfig, drawn: Draw) -> Frames:
     """Augmented clip, uint8 `[T, size, size, 3]` (gray: 1 channel), from `[T, H, W, 3]`."""
     clip, _ = _train_crop(frames, config, drawn)
+    if config.augment.rand_augment:
+        clip = _rand_augmented(clip, config.augment.rand_augment, drawn.policy)
     clip = _recolor(clip, _colors(clip, config.augment, drawn), config.channels == "gray")
     return _erased(clip, config.augment, drawn)
+
+
+def _rand_augmented(clip: Frames, magnitude: int, policy: float) -> Frames:
+    """torchvision's RandAugment of two operations, drawn once for all frames by `policy` in 0..1."""
+    import torch
+    from torchvision import tv_tensors
+    from torchvision.transforms import v2
+
+    video = tv_tensors.Video(torch.from_numpy(np.ascontiguousarray(clip.transpose(0, 3, 1, 2))))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(policy * 2**53))
+        changed = v2.RandAugment(num_ops=2, magnitude=magnitude, num_magnitude_bins=31)(video)
+    return np.ascontiguousarray(changed.numpy().transpose(0, 2, 3, 1))
 
 
 def train_flow(frames: Frames, config: InputConfig, drawn: Draw) -> Frames:

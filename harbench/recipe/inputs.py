@@ -200,6 +200,8 @@ class AugmentConfig(Part):
     """Probability that a box of aspect 0.3 to 3.3 is filled with the clip's mean color (arXiv:1708.04896)."""
     erase_area: tuple[Fraction, Fraction] = (0.02, 0.33)
     """Range of the box's area, as a share of the clip's."""
+    rand_augment: Annotated[int, Field(ge=0, le=30)] = 0
+    """Magnitude, of 30, of two operations of RandAugment (arXiv:1909.13719), the same ones for all frames; 0: none."""
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
     """Poses only: rotation in the image plane (2D) or about the vertical axis (3D), degrees either way."""
     tilt: Annotated[float, Field(ge=0, le=180)] = 0.0

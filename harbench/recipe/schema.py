@@ -133,6 +133,10 @@ class Recipe(Part):
             )
         if self.input.with_pose and self.data.cache.stream != "rgb":
             raise ValueError(f"input.with_pose puts joints beside pictures, not {self.data.cache.stream}")
+        if self.input.with_pose and self.input.augment.rand_augment:
+            raise ValueError(
+                "input.with_pose: augment.rand_augment moves the picture, and the joints beside it would stand"
+            )
         if self.input.with_pose and (self.train.mixup or self.train.cutmix):
             raise ValueError("input.with_pose: train.mixup and cutmix blend pictures, and joints cannot be blended")
         return self
@@ -160,7 +164,7 @@ class Recipe(Part):
         """Settings without effect, each in words with the reason."""
         augment, stream, epochs = self.input.augment, self.data.cache.stream, self.train.last_epoch
         colors = ("brightness", "contrast", "saturation", "hue", "gray")
-        ignored = {"rgb": (), "flow": colors, "pose": (*colors, "erase")}[stream]
+        ignored = {"rgb": (), "flow": (*colors, "rand_augment"), "pose": (*colors, "rand_augment", "erase")}[stream]
         if stream != "pose" and not self.input.with_pose:
             ignored = (*ignored, "rotate", "tilt", "noise")
         found = [name for name in ignored if getattr(augment, name)]
