@@ -35,6 +35,17 @@ def corner(clip: np.ndarray) -> tuple[int, int]:
     return int(clip[0, 0, 0, 0]), int(clip[0, 0, 0, 1])
 
 
+def test_rand_augment_is_drawn_once_a_clip() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (1, 40, 50, 3), np.uint8).repeat(3, axis=0)
+    asked = config(rand_augment=30, flip=0)
+    drawn = [draw(np.random.default_rng(seed)) for seed in range(20)]
+    clips = [train_clip(frames, asked, each) for each in drawn]
+    assert all((clip == clip[:1]).all() for clip in clips), "every frame is changed alike"
+    plain = [train_clip(frames, config(flip=0), each) for each in drawn]
+    assert sum(not np.array_equal(a, b) for a, b in zip(clips, plain, strict=True)) > 10
+    np.testing.assert_array_equal(train_clip(frames, asked, drawn[0]), clips[0])
+
+
 def test_the_default_size_needs_no_resize_of_a_128_cache() -> None:
     clip = eval_clip(ramp(), config(), crop=0, crops=1)
     np.testing.assert_array_equal(clip, ramp()[:, 8:120, 30:142])
@@ -43,17 +54,6 @@ def test_the_default_size_needs_no_resize_of_a_128_cache() -> None:
 @pytest.mark.parametrize(
     ("shape", "corners"), [((128, 171), [(8, 0), (8, 30), (8, 59)]), ((171, 128), [(0, 8), (30, 8), (59, 8)])]
 )
-def test_rand_augment_is_drawn_once_a_clip() -> None:
-    frames = np.random.default_rng(0).integers(0, 256, (1, 40, 50, 3), np.uint8).repeat(3, axis=0)
-    asked = config(rand_augment=30, flip=0)
-    drawn = [draw(np.random.default_rng(seed)) for seed in range(20)]
-    clips = [train_clip(frames, asked, each) for each in drawn]
-    assert all((clip == clip[:1]).all() for clip in clips), "every frame is changed alike"
-    plain = [train_clip(frames, config(flip=0), each) for each in drawn]
-    assert 10 < sum(not np.array_equal(a, b) for a, b in zip(clips, plain, strict=True))
-    np.testing.assert_array_equal(train_clip(frames, asked, drawn[0]), clips[0])
-
-
 def test_three_crops_lie_along_the_long_side(shape: tuple[int, int], corners: list[tuple[int, int]]) -> None:
     assert [corner(eval_clip(ramp(1, *shape), config(), crop=crop, crops=3)) for crop in range(3)] == corners
 
