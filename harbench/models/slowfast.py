@@ -18,24 +18,24 @@ WIDTHS = (64, 128, 256, 512)
 class Bottleneck(nn.Module):
     """1x1x1 or 3x1x1, 1x3x3, 1x1x1, each with batch norm, around a shortcut."""
 
-    def __init__(self, inputs: int, width: int, time_kernel: int, stride: int) -> None:
+    def __init__(self, inputs: int, width: int, time_kernel: int, stride: int, time_stride: int = 1) -> None:
         super().__init__()
-        outputs = 4 * width
+        outputs, strides = 4 * width, (time_stride, stride, stride)
         self.branch = nn.Sequential(
-            *_convolution(inputs, width, (time_kernel, 1, 1)),
+            *convolution(inputs, width, (time_kernel, 1, 1)),
             nn.ReLU(inplace=True),
-            *_convolution(width, width, (1, 3, 3), (1, stride, stride)),
+            *convolution(width, width, (1, 3, 3), strides),
             nn.ReLU(inplace=True),
-            *_convolution(width, outputs, (1, 1, 1)),
+            *convolution(width, outputs, (1, 1, 1)),
         )
         self.shortcut = (
             nn.Identity()
-            if inputs == outputs and stride == 1
-            else nn.Sequential(*_convolution(inputs, outputs, (1, 1, 1), (1, stride, stride)))
+            if inputs == outputs and strides == (1, 1, 1)
+            else nn.Sequential(*convolution(inputs, outputs, (1, 1, 1), strides))
         )
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """`[B, inputs, T, H, W]` to `[B, 4 * width, T, H / stride, W / stride]`."""
+        """`[B, inputs, T, H, W]` to `[B, 4 * width, T / time_stride, H / stride, W / stride]`."""
         joined: torch.Tensor = self.branch(maps) + self.shortcut(maps)
         return joined.relu()
 
@@ -68,7 +68,7 @@ class SlowFast(nn.Module):
         for stage, (count, width) in enumerate(zip(BLOCKS, WIDTHS, strict=True)):
             self.laterals.append(_lateral(fast_width, alpha, lateral_kernel))
             self.slow.append(_slow_stage(stage, slow_width + 2 * fast_width))
-            self.fast.append(_stage(fast_width, width // 8, count, 3, 1 if stage == 0 else 2))
+            self.fast.append(stage_of(fast_width, width // 8, count, 3, 1 if stage == 0 else 2))
             slow_width, fast_width = 4 * width, width // 2
         self.head = DropoutLinear(slow_width + fast_width, num_classes, dropout)
 
@@ -100,7 +100,7 @@ def slow_r50(num_classes: int, dropout: float = 0.5) -> nn.Module:
     return Slow(num_classes, dropout)
 
 
-def _convolution(
+def convolution(
     inputs: int, outputs: int, kernel: tuple[int, int, int], stride: tuple[int, int, int] = (1, 1, 1)
 ) -> list[nn.Module]:
     padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
@@ -109,20 +109,20 @@ def _convolution(
 
 def _stem(width: int, time_kernel: int) -> nn.Sequential:
     pool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
-    return nn.Sequential(*_convolution(3, width, (time_kernel, 7, 7), (1, 2, 2)), nn.ReLU(inplace=True), pool)
+    return nn.Sequential(*convolution(3, width, (time_kernel, 7, 7), (1, 2, 2)), nn.ReLU(inplace=True), pool)
 
 
 def _lateral(width: int, alpha: int, kernel: int) -> nn.Sequential:
     """Twice the fast channels, at the slow frames."""
-    convolution = _convolution(width, 2 * width, (kernel, 1, 1), (alpha, 1, 1))
-    return nn.Sequential(*convolution, nn.ReLU(inplace=True))
+    return nn.Sequential(*convolution(width, 2 * width, (kernel, 1, 1), (alpha, 1, 1)), nn.ReLU(inplace=True))
 
 
 def _slow_stage(stage: int, inputs: int) -> nn.Sequential:
     """One of the four stages of the slow pathway, counted from 0."""
-    return _stage(inputs, WIDTHS[stage], BLOCKS[stage], 1 if stage < 2 else 3, 1 if stage == 0 else 2)
+    return stage_of(inputs, WIDTHS[stage], BLOCKS[stage], 1 if stage < 2 else 3, 1 if stage == 0 else 2)
 
 
-def _stage(inputs: int, width: int, count: int, time_kernel: int, stride: int) -> nn.Sequential:
-    first = Bottleneck(inputs, width, time_kernel, stride)
+def stage_of(inputs: int, width: int, count: int, time_kernel: int, stride: int, time_stride: int = 1) -> nn.Sequential:
+    """`count` bottlenecks, of which the first has the strides."""
+    first = Bottleneck(inputs, width, time_kernel, stride, time_stride)
     return nn.Sequential(first, *(Bottleneck(4 * width, width, time_kernel, 1) for _ in range(count - 1)))

@@ -45,6 +45,7 @@ def test_published_counts(name: str, classes: int, shape: tuple[int, ...]) -> No
         ("slow_r50", {}, 400, (3, 8, 256, 256), 32.45, 54.52),  # PyTorchVideo's model zoo, 8x8
         ("x3d", {}, 400, (3, 13, 160, 160), 3.794, 1.96),  # PyTorchVideo's model zoo, S
         ("x3d", {}, 400, (3, 16, 224, 224), 3.794, 4.73),  # PyTorchVideo's model zoo, M
+        ("poseconv3d", {}, 60, (3, 48, 17, 2), 2.02, None),  # the paper: 2.0
         ("c3d", {}, 101, (3, 16, 112, 112), 78.41, 38.5),  # mmaction2's model zoo
         ("tsm", {}, 400, (3, 8, 224, 224), 24.3, 33.0),  # the paper's table 2
         ("ddnet", {"joints": 22, "channels": 3}, 14, (3, 32, 22, 1), 1.82, None),  # the paper's table 3, SHREC

@@ -13,6 +13,7 @@ from torchvision.models.video import mvit_v2_s as torchvision_mvit
 from harbench.errors import RecipeError
 from harbench.models.ddnet import ddnet
 from harbench.models.image import image_network
+from harbench.models.poseconv3d import heat_maps
 from harbench.models.recurrent import cnn_gru, resnet_lstm
 from harbench.models.segments import _shift, ghost, tsm, tsn
 from harbench.models.stgcn import partitions, stgcn, stgcnpp
@@ -145,3 +146,19 @@ def testpartitions_of_a_graph(each: bool) -> None:
 def test_an_unknown_graph_is_told() -> None:
     with pytest.raises(RecipeError, match=r"model\.args\.joints: 9, but how they are connected is not known"):
         stgcn(4, joints=9)
+
+
+def test_heat_maps_peak_where_the_joints_are() -> None:
+    poses = torch.zeros(1, 3, 1, 3, 2)
+    poses[0, :2, 0, 0, 0], poses[0, :2, 0, 1, 1] = torch.tensor([-2.0, -1.0]), torch.tensor([2.0, 1.0])
+    poses[0, 2] = 0.5
+    maps = heat_maps(poses, 25, sigma=0.6)
+    assert maps.shape == (1, 3, 1, 25, 25)
+    peaks = [divmod(int(maps[0, joint, 0].argmax()), 25) for joint in (0, 1)]
+    assert peaks == [(7, 2), (17, 22)], "the longer side, 4 of 5 squares' lengths, is 20 of 25 pixels"
+    assert maps[0, :2].amax(dim=(1, 2, 3)).tolist() == pytest.approx([0.5, 0.5], abs=1e-4)
+    assert not maps[0, 2].any(), "a joint of zeros has no map"
+    torch.testing.assert_close(
+        heat_maps(torch.cat([poses[:, :2] * 3 + (poses[:, :2] != 0), poses[:, 2:]], 1), 25, 0.6), maps
+    )
+    assert not heat_maps(torch.zeros(1, 2, 1, 3, 1), 25, 0.6).any()

@@ -19,12 +19,13 @@ TINY_ARGS: dict[str, dict[str, Any]] = {
     "stgcn": {"joints": 17, "bodies": 1},
     "stgcnpp": {"joints": 17, "bodies": 1},
     "ctrgcn": {"joints": 17, "bodies": 1},
+    "poseconv3d": {"joints": 17, "bodies": 1, "size": 16},
     "ddnet": {"joints": 17, "channels": 3},
 }
 """Of a contract test: smaller than the defaults."""
 
 TINY_SHAPES: dict[str, tuple[int, ...]] = {
-    **dict.fromkeys(("cnn_lstm", "pose_mlp", "ddnet", "stgcn", "stgcnpp", "ctrgcn"), (3, 8, 17, 1)),
+    **dict.fromkeys(("cnn_lstm", "pose_mlp", "ddnet", "stgcn", "stgcnpp", "ctrgcn", "poseconv3d"), (3, 8, 17, 1)),
     "cnn_gru": (3, 4, 32, 32),
     "slow_r50": (3, 8, 32, 32),
     "resnet50": (3, 4, 64, 64),  # at 32 pixels its last maps are single values, which batch norm of two makes infinite
