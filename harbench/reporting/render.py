@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 from harbench.errors import HarbenchError
 from harbench.files import csv_cell
-from harbench.records import Leaderboard, Row, Table
+from harbench.records import SUPERVISED, Leaderboard, Row, Table
 from harbench.runs.comparability import METRICS
 
 _SHOWN = ("modality", "pretraining", "frames", "time_base", "size", "views", "selection")
@@ -212,5 +212,6 @@ def _label(table: Table) -> str:
 def _name(table: Table) -> str:
     """The comparability key in a file name: `ucf101-101-classes-split1-video-top1-video-none.json`."""
     key = table.key
-    parts = (key.dataset, key.label_set, key.split_set, key.unit, key.metric, key.level, key.given, key.kind)
+    kind = [key.kind] if key.kind != SUPERVISED else []
+    parts = [key.dataset, key.label_set, key.split_set, key.unit, key.metric, key.level, key.given, *kind]
     return f"{re.sub(r'[^A-Za-z0-9_+]+', '-', '-'.join(parts))}.json"

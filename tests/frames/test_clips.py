@@ -162,8 +162,8 @@ def test_poses() -> None:
         clip = ClipDataset(samples(2), cache, config(bodies=2), seed=0, views=views)[0, 0, 1, 0].frames
         assert (clip.shape, clip.dtype) == ((3, 4, 25, 2), torch.float32)
         assert normalize(clip[None], config()) is not None
-    unknown = MemoryCache({"a/s1.avi": joints[:, :, :20]})
-    with pytest.raises(RecipeError, match="of 20 joints"):
+    unknown = MemoryCache({"a/s1.avi": joints[:, :, :21]})
+    with pytest.raises(RecipeError, match="of 21 joints"):
         ClipDataset(samples(2), unknown, config(), seed=0, views=None)
 
 

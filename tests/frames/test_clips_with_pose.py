@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from harbench.errors import MediaError, RecipeError
 from harbench.frames.clips import Beside, ClipDataset, evaluation_keys, training_keys
 from harbench.frames.loader import load_each, model_inputs
-from harbench.models.poseimage import POSTURES, posture
+from harbench.frames.posture import POSTURES, posture
 from harbench.recipe import EvalConfig, InputConfig
 from harbench.records import MediaInfo, Sample
 
@@ -90,7 +90,7 @@ def test_a_flip_turns_both_and_a_posture_stays() -> None:
         side = np.sign(float((clip.poses[0, 0, 13:15, 0] - clip.poses[0, 0, 11:13, 0]).mean()))
         assert side == knee_side(clip.frames.numpy())
         seen.add(side)
-        words = posture(clip.poses[..., 0].permute(1, 2, 0)).argmax(-1)
+        words = posture(clip.poses[..., 0].permute(1, 2, 0))
         assert {POSTURES[int(word)] for word in words} == {"sitting"}
     assert seen == {-1, 1}
 
