@@ -141,13 +141,16 @@ def bench(
 def doctor(
     context: typer.Context,
     files: Annotated[list[Path] | None, typer.Argument(help="Videos to read with every installed decoder.")] = None,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="Also: which published weights of recipes are here.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """What is installed and works; over given files every decoder's frame count, order, pixel differences, speed."""
     from harbench.cli import views
 
     with tracked(context) as (settings, track):
-        found = api.doctor(files or (), home=settings.home, track=track)
+        found = api.doctor(files or (), home=settings.home, weights=weights, track=track)
     if as_json:
         print_json(found)
         return

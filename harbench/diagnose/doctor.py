@@ -18,6 +18,7 @@ from harbench.records import Track, silent
 
 if TYPE_CHECKING:
     from harbench.diagnose.probe import DecoderProbe
+    from harbench.recipe import ModelConfig
 
 # module, distribution (what pip installs), what it is for
 _LIBRARIES = (
@@ -69,8 +70,12 @@ class DoctorReport:
     files: tuple[FileProbe, ...]
 
 
-def doctor(files: Sequence[Path] = (), *, home: Path, patience: float = 60.0, track: Track = silent) -> DoctorReport:
+def doctor(
+    files: Sequence[Path] = (), *, home: Path, weights: bool = False, patience: float = 60.0, track: Track = silent
+) -> DoctorReport:
     """Try what harbench uses, and read `files` with every installed decoder beside PyAV.
+
+    With `weights`, also say which of the published weights that recipes start from are here, and whole.
 
     Everything is imported and decoded in processes of their own: what crashes, or takes more than `patience` seconds (and
     ten more for each MB of a video), is listed, and so is a broken file, with the decoder's own words.
@@ -78,11 +83,37 @@ def doctor(files: Sequence[Path] = (), *, home: Path, patience: float = 60.0, tr
     from harbench.diagnose.probe import probe_video
 
     libraries = track(_libraries(patience), "importing", len(_LIBRARIES))
-    parts = (_python(), *libraries, _sevenzip(), _disk(home))
+    parts = (_python(), *libraries, _sevenzip(), _disk(home), *(_weights() if weights else ()))
     probed = tuple(
         FileProbe(str(path), probe_video(path, patience=patience)) for path in track(files, "decoding", len(files))
     )
     return DoctorReport(parts, probed)
+
+
+def _weights() -> Iterator[Part]:
+    """A part for each file of published weights, with the recipes that start from it."""
+    from harbench.errors import WeightsError
+    from harbench.models.hubs import check_hub, hub_of, is_published
+    from harbench.recipe import Recipe, load_any
+    from harbench.recipe.load import recipe_paths
+
+    users: dict[str, tuple[ModelConfig, list[str]]] = {}
+    for path in recipe_paths():
+        recipe = load_any(path)
+        if isinstance(recipe, Recipe) and is_published(recipe.model.weights):
+            users.setdefault(hub_of(recipe.model).url, (recipe.model, []))[1].append(path.stem)
+    for url, (config, names) in sorted(users.items()):
+        hub, purpose = hub_of(config), ", ".join(names)
+        name = hub.repo or hub.file.name
+        if not hub.file.is_file():
+            yield Part(name, False, "", purpose, f"not here; fetched when first used, from {url}")
+            continue
+        try:
+            check_hub(hub)
+        except WeightsError as error:
+            yield Part(name, False, "", purpose, str(error))
+        else:
+            yield Part(name, True, f"{hub.file.stat().st_size / 1e6:.0f} MB", purpose)
 
 
 def _libraries(patience: float) -> Iterator[Part]:

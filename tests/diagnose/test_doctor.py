@@ -78,3 +78,17 @@ def test_two_opencvs_over_each_other_are_told(monkeypatch: pytest.MonkeyPatch) -
     bad = checkup._opencv(module, "images")  # type: ignore[arg-type]
     assert not bad.works
     assert "pip uninstall opencv-python-headless opencv-contrib-python" in bad.advice
+
+
+def test_weights_that_are_here_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    folder = tmp_path / "hub/hub/checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "mc3_18-a90a0ba3.pth").write_bytes(b"cut short")
+    (folder / "X3D_M.pyth").write_bytes(b"its name says no hash")
+    monkeypatch.setattr(checkup, "_LIBRARIES", ())
+    found = {part.name: part for part in api.doctor(home=tmp_path, weights=True).parts}
+    assert "truncated or damaged" in found["mc3_18-a90a0ba3.pth"].advice
+    assert found["X3D_M.pyth"].works and found["X3D_M.pyth"].purpose == "x3d_m"
+    assert found["r3d_18-b3b3357e.pth"].advice.startswith("not here; fetched when first used, from https://")
+    assert "frozen_probe" in found["resnet50-11ad3fa6.pth"].purpose

@@ -134,6 +134,23 @@ def test_a_table_says_why_it_is_apart(make_published: Callable[..., PublishedRes
     assert told in shown
 
 
+def test_the_best_of_each_kind_stands_above_the_tables(make_published: Callable[..., PublishedResult]) -> None:
+    def row(method: str, value: float, **key: str) -> PublishedResult:
+        return make_published(method, value, key=key)
+
+    rows = [
+        row("A", 90.0),
+        row("B", 80.0),
+        row("C", 70.0, kind="zero-shot"),
+        row("D", 75.0, split_set="split2", kind="zero-shot"),
+    ]
+    page = render_page(build_leaderboard([], rows))
+    assert re.findall(r"best ([\w-]+), ([\w ]+)</small> <b>([\d.]+)</b>", page) == [
+        ("supervised", "split 1", "90.00"), ("zero-shot", "split 1", "70.00"),
+    ], "rows of two splits are not held against each other"  # fmt: skip
+    assert 'class="best"' not in render_page(build_leaderboard([], rows[:2]))
+
+
 def test_sources_with_an_address_are_links(make_published: Callable[..., PublishedResult]) -> None:
     ids = ("doi:10.1109/CVPR.2019.00807", "arXiv:1711.11248v2", "https://github.com/a/b", "CRCV-TR-12-01")
     board = build_leaderboard([], [make_published(name, 50.0, source_id=name) for name in ids])

@@ -18,7 +18,7 @@ from harbench.records import UNKNOWN, Leaderboard, ProtocolFacts, Row, RunRecord
 from harbench.reporting.details import RunDetail
 from harbench.reporting.page.figures import HEIGHT, WIDTH, Axis, Scatter, curves, linear, matrix, scatters
 from harbench.reporting.render import between, percent
-from harbench.runs.comparability import METRICS, key_differences, unknown_names
+from harbench.runs.comparability import METRICS, key_differences, part_words, unknown_names
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -71,6 +71,22 @@ class DatasetView:
     shown: int
     """Runs whose panel is in the page."""
 
+    @property
+    def best(self) -> list[tuple[str, Row, TableView]]:
+        """`supervised`, `zero-shot`, ..., `of yours` -> the best row with a place of the first table that has one, and that
+        table: rows of two tables are not held against each other.
+        """
+        found: dict[str, tuple[Row, TableView]] = {}
+        for view in self.tables:
+            placed = [row for row in view.table.rows if row.place is not None]
+            for name, rows in (
+                (view.table.key.kind, placed),
+                ("of yours", [row for row in placed if row.kind == "run"]),
+            ):
+                if rows and view.table.key.metric == self.tables[0].table.key.metric:
+                    found.setdefault(name, (max(rows, key=lambda row: row.value), view))
+        return [(name, row, view) for name, (row, view) in found.items()]
+
 
 def render_page(board: Leaderboard, details: Iterable[RunDetail] = ()) -> str:
     """The whole page. `details` are taken in their order for as long as they fit; how many did not is said."""
@@ -120,6 +136,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "percent": percent,
         "between": between,
+        "split_words": lambda split_set: part_words("split_set", split_set),
         "words": lambda name: str(name).replace("_", " "),
     }
     return environment
