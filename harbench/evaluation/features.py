@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from harbench.errors import MediaError, damage
+from harbench.evaluation.predict import autocast
 from harbench.files import locked, replacing
 from harbench.frames.clips import ClipDataset, evaluation_keys
 from harbench.frames.loader import load_each, model_inputs
@@ -72,13 +74,17 @@ def kept_features(body: Body, data: ClipDataset, config: FeatureConfig, track: T
     Raises MediaError where no sample has any.
     """
     path = config.folder / f"{_digest(body, config.about)}.npz"
-    with locked(path.with_suffix(".lock")):
+    with locked(path.with_name(f".{path.stem}.lock")):
         known = _read(path)
         rows = [row for row, name in enumerate(data.ids) if name not in known]
         failed: dict[str, str] = {}
         if rows:
             made, failed = _computed(body, data, rows, config, track)
-            known |= {data.ids[row]: made[at] for at, row in enumerate(rows) if data.ids[row] not in failed}
+            known |= made
+            if not known:
+                raise MediaError(
+                    f"not one of {len(rows)} samples has features; the first: {next(iter(failed.values()))}"
+                )
             with replacing(path, "wb") as handle:
                 np.savez(handle, ids=np.array(list(known)), features=np.stack(list(known.values())))
     shape = next(iter(known.values())).shape
@@ -106,27 +112,25 @@ def _read(path: Path) -> dict[str, npt.NDArray[np.float32]]:
 
 def _computed(
     body: Body, data: ClipDataset, rows: Sequence[int], config: FeatureConfig, track: Track
-) -> tuple[npt.NDArray[np.float32], dict[str, str]]:
-    """`[len(rows), views, T, D]`, and why some have none."""
-    place = {row: at for at, row in enumerate(rows)}
-    keys = [key for key in evaluation_keys(len(data), data.views).tolist() if key[2] in place]
+) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, str]]:
+    """Sample id -> `[views, T, D]`, and why some have none."""
+    wanted = set(rows)
+    keys = [key for key in evaluation_keys(len(data), data.views).tolist() if key[2] in wanted]
     size = data.eval.batch_size
     batches = [keys[first : first + size] for first in range(0, len(keys), size)]
-    found: npt.NDArray[np.float32] | None = None
+    found: dict[int, dict[int, npt.NDArray[np.float32]]] = defaultdict(dict)
     failed: dict[str, str] = {}
     body.to(config.device).eval()
     for batch in track(load_each(data, batches, config.workers), "computing features", len(batches)):
         failed |= {data.ids[row]: why for row, why in batch.failed.items()}
         if not len(batch.rows):
             continue
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(config.device, data.eval.amp):
             features = body(*model_inputs(batch, config.device, config.normalize)).float().cpu().numpy()
-        if found is None:
-            found = np.full((len(rows), data.views, *features.shape[1:]), np.nan, np.float32)
-        found[[place[row] for row in batch.rows.tolist()], batch.views] = features
-    if found is None:
-        raise MediaError(f"not one of {len(rows)} samples has features; the first: {next(iter(failed.values()))}")
-    return found, failed
+        for row, view, each in zip(batch.rows.tolist(), batch.views.tolist(), features, strict=True):
+            found[row][view] = each
+    whole = {data.ids[row]: views for row, views in found.items() if data.ids[row] not in failed}
+    return {name: np.stack([views[view] for view in sorted(views)]) for name, views in whole.items()}, failed
 
 
 # --------------------------------------------------------------------------------------------------------------- probes

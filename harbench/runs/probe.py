@@ -57,6 +57,9 @@ def fit_probe(
     )
     rows = [sample for sample in inputs.table.subset("train") if sample.media in inputs.cache]
     train = kept_features(model.body, inputs.read(rows, recipe.input, recipe.eval), config, track)
+    if train.failed:
+        log.warning("%d of %d training samples have no features, first %s: %s",
+                    len(train.failed), len(rows), *next(iter(train.failed.items())))  # fmt: skip
     known = np.flatnonzero(np.isfinite(train.features).all(axis=(1, 2, 3))).tolist()
     features, targets = train.features[known], np.array([rows[row].target for row in known])
     held = _held_out(inputs, [rows[row] for row in known])
@@ -67,7 +70,9 @@ def fit_probe(
     seconds = time.monotonic() - began
     stats = EpochStats(1, 0.0, float(loss), top1, None, held_top1, seconds, len(rows) / seconds)
     test = kept_features(model.body, inputs.test, config, track)
-    return [stats], _predictions(inputs, _scores(model, test.features), test.failed)
+    predictions = _predictions(inputs, _scores(model, test.features), test.failed)
+    model.to(device)
+    return [stats], predictions
 
 
 def _about(inputs: Inputs, home: Path) -> str:
@@ -76,7 +81,7 @@ def _about(inputs: Inputs, home: Path) -> str:
     given: dict[str, Any] = recipe.input.model_dump(mode="json", exclude={"augment"})
     folders = [home / recipe.data.dataset / "cache" / name for name in inputs.caches]
     files = sorted((path.name, path.stat().st_size) for folder in folders for path in folder.glob("*.tar"))
-    views = recipe.eval.clips, recipe.eval.crops
+    views = recipe.eval.clips, recipe.eval.crops, recipe.eval.amp
     return repr((given, views, inputs.caches, files, recipe.data.boxes))
 
 
