@@ -4,7 +4,8 @@
 
 Every call goes on where the one before was cut off, for at most so many minutes; the last one prints the table and what
 `harbench check` says. The code that the published numbers come from takes the epoch that is best on the test view, and so
-does this run (`train.selection=test`), whose train.csv has the last epoch too. `--tiny` is a try on a CPU: two epochs of eight samples a class.
+does this run (`train.selection=test`), whose train.csv has the last epoch too. `--tiny` is a try on a CPU: two epochs of
+eight samples a class.
 """
 
 from __future__ import annotations
