@@ -12,7 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from toys import fenced_blocks
+
+# Half as many examples as hypothesis draws by default, so that the suite ends in time; --hypothesis-profile=default draws all.
+settings.register_profile("suite", max_examples=50, deadline=None)
+settings.load_profile("suite")
 
 # A shell starts background jobs with Ctrl-C ignored, and children inherit that: tests that interrupt need it to arrive.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -13,6 +13,7 @@ from test_cli import harbench
 from toys import many_people
 
 from harbench import api
+from harbench.diagnose import doctor as checkup
 from harbench.errors import RunError
 from harbench.evaluation.distributed import choose_device
 from harbench.runs.folder import checked_tag
@@ -96,7 +97,8 @@ def test_a_class_name_that_is_nearly_right(tmp_path: Path) -> None:
     assert "did you mean 'HandstandPushups'?" in told
 
 
-def test_str_where_a_path_is_meant(tmp_path: Path) -> None:
+def test_str_where_a_path_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkup, "_LIBRARIES", ())
     home = str(many_people(tmp_path) / "home")
     assert api.prepare("many", home=home, source=str(tmp_path / "videos"), short_side=32, workers=1).reused == 12  # type: ignore[arg-type]
     (media, *_) = map(str, (tmp_path / "videos").rglob("*.avi"))

@@ -263,7 +263,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-@settings(max_examples=60, deadline=20_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=20_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damaged_files_are_read_or_told(tmp_path: Path, name: str, data: st.DataObject) -> None:
     contents = {"p.pkl": FILES["p.pkl"], "order.txt": ORDER, "names.txt": NAMES, name: damaged(FILES[name], data)}

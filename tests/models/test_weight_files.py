@@ -180,7 +180,7 @@ def whole(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors", "list"])
-@settings(max_examples=60, deadline=30_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=30_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damaged_files_are_read_or_told(tmp_path: Path, kind: str, data: st.DataObject) -> None:
     content = whole(kind)
