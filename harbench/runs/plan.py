@@ -104,10 +104,12 @@ def _training_plan(recipe: Recipe, folder: Path, seed: int, home: Path, allow_se
     spec = spec_of(recipe, home)
     shapes, gflops = input_shapes(recipe, spec), view_gflops(model, recipe, spec, len(table.classes))
     forward, activations = _one_step(model, shapes)
-    clips = recipe.train.last_epoch * recipe.train.clips_per_epoch * len(table.subset("train"))
+    samples = len(table.subset("train"))  # a backward pass takes two forward passes; a probe has none
+    passes = 3 * recipe.train.last_epoch * recipe.train.clips_per_epoch * samples
+    passes = recipe.eval.views * samples if recipe.model.probe else passes
     validated = recipe.train.last_epoch // recipe.train.val_every * len(table.subset("val"))
     views = len(table.subset("test")) * recipe.eval.views
-    micro = min(recipe.train.micro_batch or recipe.train.batch_size, max(1, len(table.subset("train"))))
+    micro = min(recipe.train.micro_batch or recipe.train.batch_size, max(1, samples))
     parameters = count_parameters(model)
     in_the_way = obstacles(recipe, home=home, allow_seen=allow_seen) or _misfit(recipe, table)
     cache = paths.cache_folder(home, table.dataset, recipe.data.cache.name)
@@ -121,7 +123,7 @@ def _training_plan(recipe: Recipe, folder: Path, seed: int, home: Path, allow_se
         "cache": f"about {_cache_bytes(recipe, table) / 1e9:.1f} GB in {cache}",
         "run disk": f"about {parameters * 4 * 4 / 1e6:.0f} MB (weights, optimizer, the previous state while saving)",
         "memory": f"about {(parameters * 16 + activations * micro) / 1e9:.1f} GB for a micro-batch of {micro}",
-        "time": f"about {_hours((clips * 3 + validated) * forward)} of training and {_hours(views * forward)} of evaluation at "
+        "time": f"about {_hours((passes + validated) * forward)} of training and {_hours(views * forward)} of evaluation at "
         f"{forward * 1e3:.0f} ms a forward pass of one view, measured here on the CPU",
         "in the way": "nothing: harbench run starts" if not in_the_way else "\n\n".join(in_the_way),
     }
