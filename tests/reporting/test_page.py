@@ -105,7 +105,7 @@ def test_a_panel_has_record_recipe_command_and_figures(board: Leaderboard, detai
     text = render_page(board, [detail])
     page = Page(text)
     shown = words(page.text)
-    assert page.targets.count("run/ucf101/mc3_18/split1/seed0") == 2, "from the row, and among its siblings"
+    assert page.targets.count("run/ucf101/mc3_18/split1/seed0") == 3, "from the card, the row, and among its siblings"
     assert "run/ucf101/mc3_18/split1/seed0" in page.ids
     assert detail.command in shown
     assert words(detail.recipe) in shown
