@@ -312,7 +312,7 @@ def test_a_recipe_upon_another_states_what_differs(tmp_path: Path) -> None:
     assert (recipe.name, recipe.description, recipe.expect) == ("top", "", ())
     assert (recipe.train.epochs, recipe.train.batch_size, recipe.model.name) == (9, 4, "mc3_18")
     assert recipe.input.clip.dense is None and recipe.input.clip.segments is not None
-    assert "base" not in dump_recipe(recipe)
+    assert "base:" not in dump_recipe(recipe)
     shipped = load_recipe(write(tmp_path, {"base": "mc3_18.yaml", "model": {"weights": None}}, "mine.yaml"))
     assert (shipped.model.name, shipped.model.weights, shipped.expect) == ("mc3_18", None, ())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,14 @@ model: {name: motion3d, args: {width: 4}}
 train: {epochs: 3, batch_size: 4, workers: 0, optimizer: {name: adamw, lr: 0.01}}
 eval: {clips: 2}
 """
+
+
+TINY_HF = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 96}
+"""Of a transformer of the package `transformers`."""
+TINY_TOWER = {**TINY_HF, "image_size": 32, "patch_size": 16}
+TINY_TEXT = {
+    **TINY_HF, "vocab_size": 99, "max_position_embeddings": 24, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2
+}  # fmt: skip
 
 
 class Work(NamedTuple):
@@ -85,6 +93,19 @@ def many_people(folder: Path) -> Path:
     report = api.prepare("many", home=home, source=folder / "videos", short_side=32, workers=1)
     assert (report.present, report.cached, report.incomplete) == (12, 12, 0)
     return folder
+
+
+def tokenizer_beside(folder: Path) -> Any:
+    """A tokenizer.json of single letters that begins with 1 and ends with 2, as CLIP's marks a sentence."""
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    letters = {token: at for at, token in enumerate(["<pad>", "<s>", "</s>", "?", *"abcdefghijklmnopqrstuvwxyz"])}
+    made = Tokenizer(models.WordLevel(letters, unk_token="?"))
+    made.normalizer = normalizers.Lowercase()
+    made.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    made.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
+    made.save(str(folder / "tokenizer.json"))
+    return made
 
 
 def fenced_blocks(text: str) -> list[tuple[str, str, str]]:

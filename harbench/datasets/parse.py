@@ -76,6 +76,17 @@ def read_classes(path: Path) -> tuple[ClassLabel, ...]:
     return tuple(classes.values())
 
 
+def read_words(path: Path) -> dict[str, tuple[str, ...]]:
+    """The lines `key<TAB>words` of `prompts.txt`, class key -> all that stand for it. Raises DatasetError for another line."""
+    words: dict[str, tuple[str, ...]] = {}
+    for line, text in enumerate(read_text(path).splitlines(), start=1):
+        key, _, said = text.partition("\t")
+        if not KEY.fullmatch(key) or not said.strip():
+            raise DatasetError(f"{path}, line {line}: expected `key<TAB>the class in words`, found {text!r}")
+        words[key] = (*words.get(key, ()), said.strip())
+    return words
+
+
 def read_class_list(path: Path) -> tuple[int | None, tuple[str, ...]]:
     """Class names as other tools list them, one a line in order, and the number of the first where lines are numbered.
 

@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Literal
 
 from harbench import paths
-from harbench.datasets.parse import KEY, Row, label_order, read_classes, read_samples, without_suffix
+from harbench.datasets.parse import KEY, Row, label_order, read_classes, read_samples, read_words, without_suffix
 from harbench.errors import DatasetError, did_you_mean, nearest_or_all
 from harbench.records import ClassLabel, DatasetSpec, Sample, SplitTable, Subset
 
@@ -216,6 +216,32 @@ def _read_rows(spec: DatasetSpec, home: Path | None) -> tuple[tuple[ClassLabel, 
         return tuple(ClassLabel(key, key.replace("_", " ")) for key in label_order(row.label for row in rows)), rows
     classes = read_classes(path.with_name("classes.txt"))
     return classes, read_samples(path, _stored(spec), {label.key for label in classes})
+
+
+def class_words(table: SplitTable, home: Path | None = None) -> list[tuple[str, ...]]:
+    """What each class is in words, to be put into a sentence: its lines `key<TAB>words` of prompts.txt, else its name.
+
+    Raises DatasetError for a line of another form, and for a class that prompts.txt leaves out.
+    """
+    for folder in paths.splits_folders(table.dataset, home):
+        if (folder / "prompts.txt").is_file():
+            words = read_words(folder / "prompts.txt")
+            if missing := [label.key for label in table.classes if label.key not in words]:
+                raise DatasetError(f"{folder / 'prompts.txt'}: no line for {len(missing)} classes, first {missing[0]}")
+            return [words[label.key] for label in table.classes]
+    return [(label.display.lower(),) for label in table.classes]
+
+
+def novel_classes(table: SplitTable, home: Path | None = None) -> list[bool]:
+    """Which classes are novel in the published half and half, as novel.txt lists them. DatasetError where there is no list."""
+    for folder in paths.splits_folders(table.dataset, home):
+        if (folder / "novel.txt").is_file():
+            chosen = {label.key for label in read_classes(folder / "novel.txt")}
+            return [label.key in chosen for label in table.classes]
+    raise DatasetError(
+        f"data.base_to_novel: {table.dataset} has no list of novel classes; a list of your own, one key a line, is "
+        f"{(home or Path('data')) / 'splits' / table.dataset / 'novel.txt'}"
+    )
 
 
 def _read_listed_classes(spec: DatasetSpec, home: Path | None) -> tuple[ClassLabel, ...]:

@@ -35,7 +35,7 @@ _LIBRARIES = (
     ("onnxruntime", "harbench[onnx]", "ONNX models; poses of several persons"),
     ("onnxscript", "harbench[onnx]", "export to ONNX"),
     ("uvicorn", "harbench[demo]", "the demo's page"),
-    ("transformers", "harbench[videomae]", "VideoMAE weights"),
+    ("transformers", "harbench[hf]", "video transformers and zero-shot models"),
     ("tensorboardX", "tensorboardX", "TensorBoard curves"),
 )
 _OPENCVS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")

@@ -27,7 +27,7 @@ _MOST_PARTS = 10
 """With more parts (classes, splits) a bootstrap takes minutes, and the t interval has groups enough."""
 _RESAMPLES_OF_AP = 400
 """For a standard error, which needs fewer than the quantiles of a distribution do."""
-METRICS = ("top1", "mean_class", "mAP")
+METRICS = ("top1", "mean_class", "mAP", "harmonic")
 """What `metric_interval` knows."""
 
 Part = tuple[Predictions, str, Sequence[str]]
@@ -38,9 +38,9 @@ def metric_interval(metric: str, parts: Sequence[Part]) -> tuple[float, float, s
     """Interval of a metric of `METRICS` on one split, or of its mean over several, in percent, and how it was made.
 
     `top1` is a share: see `interval` and `joint_interval`. `mean_class` is a mean of shares, one a class: a joint interval
-    with the classes as parts. `mAP` gets a t interval on the logit scale, with the standard error of a bootstrap over
-    groups (Efron 1979, Ann. Statist. 7:1). Groups are drawn once for all splits and classes. Samples whose group is not
-    known count as groups of their own. Raises ValueError for another metric.
+    with the classes as parts. `mAP` and `harmonic` get a t interval on the logit scale, with the standard error of a
+    bootstrap over groups (Efron 1979, Ann. Statist. 7:1). Groups are drawn once for all splits and classes. Samples whose
+    group is not known count as groups of their own. Raises ValueError for another metric.
     """
     groups = [[group or name for group, name in zip(given, found.ids, strict=True)] for found, _, given in parts]
     hits = [right(found, average) for found, average, _ in parts]
@@ -52,6 +52,8 @@ def metric_interval(metric: str, parts: Sequence[Part]) -> tuple[float, float, s
         low, high, method = _of_shares(*_by_group(list(_classes_of(parts, hits, groups))))
     elif metric == "mAP":
         low, high, method = _of_mean_average_precision(parts, groups)
+    elif metric == "harmonic":
+        low, high, method = _of_harmonic_mean(parts, hits, groups)
     else:
         raise ValueError(f"expected a metric of {', '.join(METRICS)}; found {metric}")
     if not all(all(given) for _, _, given in parts):
@@ -165,16 +167,43 @@ def _on_logit_scale(share: float, error: float, count: int) -> tuple[float, floa
 
 def _of_mean_average_precision(parts: Sequence[Part], groups: Sequence[Sequence[str]]) -> tuple[float, float, str]:
     """Interval of the mean over parts and classes of all-points average precision, in percent, and how it was made."""
+    count, weights = _resampled(groups)
+    found = [
+        _average_precision(part.probabilities[:, target], part.targets == target, each)
+        for (part, _, _), each in zip(parts, weights, strict=True)
+        for target in np.unique(part.targets)
+    ]
+    # a class without a positive in a resample does not count there
+    return _of_resamples(np.nanmean(found, axis=0), count)
+
+
+def _of_harmonic_mean(
+    parts: Sequence[Part], hits: Sequence[Hits], groups: Sequence[Sequence[str]]
+) -> tuple[float, float, str]:
+    """Interval of the mean over parts of the harmonic mean of top-1 on base and on novel classes, in percent."""
+    count, weights = _resampled(groups)
+    found = []
+    for (part, _, _), right_ones, each in zip(parts, hits, weights, strict=True):
+        if part.novel is None:
+            raise ValueError("expected predictions with novel classes")
+        novel = part.novel[part.targets]
+        a, b = (each[:, half] @ right_ones[half] / np.maximum(each[:, half].sum(axis=1), 1) for half in (novel, ~novel))
+        found.append(2 * a * b / np.maximum(a + b, 1e-9))
+    return _of_resamples(np.mean(found, axis=0), count)
+
+
+def _resampled(groups: Sequence[Sequence[str]]) -> tuple[int, list[npt.NDArray[np.float32]]]:
+    """The number of groups, and how often each sample of each part is in each resample, `[R, N]`; first all once."""
     names, place = np.unique(np.concatenate([np.asarray(each) for each in groups]), return_inverse=True)
     count, rows = len(names), np.split(place, np.cumsum([len(each) for each in groups])[:-1])
     drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=_RESAMPLES_OF_AP)
-    weights = np.concatenate([np.ones((1, count)), drawn]).astype(np.float32)  # the first is the sample itself
-    found = [
-        _average_precision(part.probabilities[:, target], part.targets == target, weights[:, where])
-        for (part, _, _), where in zip(parts, rows, strict=True)
-        for target in np.unique(part.targets)
-    ]
-    share, *resampled = np.nanmean(found, axis=0)  # a class without a positive in a resample does not count there
+    weights = np.concatenate([np.ones((1, count)), drawn]).astype(np.float32)
+    return count, [weights[:, each] for each in rows]
+
+
+def _of_resamples(found: Array, count: int) -> tuple[float, float, str]:
+    """Interval of a share by its values on the samples and on their resamples, over `count` groups."""
+    share, resampled = found[0], found[1:]
     error = float(np.std(resampled, ddof=1)) * np.sqrt(count / max(count - 1, 1))
     if count < 2 or error < 1e-9:
         return *_wilson(share, count), f"Wilson on {count} group{'s' * (count > 1)} without variation between them"

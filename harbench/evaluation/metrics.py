@@ -9,6 +9,7 @@ to import torch. The tests compare with it and with scikit-learn.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -33,6 +34,7 @@ def score(
     - `mAP`: mean over the same classes of all-points average precision, sum of (R_n - R_n-1) P_n over the thresholds,
       of softmax averaged over views whatever `average` is. `mAP_voc`: area under the envelope of precision (PASCAL VOC
       from 2010 on); `mAP_11`: mean of that envelope at recall 0, 0.1, ..., 1 (VOC 2007, doi:10.1007/s11263-009-0275-4).
+    - `base`, `novel`: top-1 on the samples of either half of the classes; `harmonic`: their harmonic mean.
     - `clip_top1`, where views were kept (in half precision): top-1 of each view by itself, over all views.
 
     Raises:
@@ -59,6 +61,10 @@ def score(
         views = predictions.views.astype(np.float32)
         flat = views.reshape(-1, number)
         values["clip_top1"] = _mean(rank_of_target(flat, np.repeat(targets, views.shape[1])) < 1)
+    if predictions.novel is not None:
+        novel = predictions.novel[targets]
+        halves = _mean(ranks[~novel] < 1) or 0.0, _mean(ranks[novel] < 1) or 0.0
+        values |= {"base": halves[0], "novel": halves[1], "harmonic": harmonic_mean(*halves)}
     scored = np.isfinite(ranked).all(axis=1)
     return Metrics(
         values=values,
@@ -70,6 +76,25 @@ def score(
         scored=int(scored.sum()),
         confusion=_confusion(ranked[scored], targets[scored], number),
     )
+
+
+def harmonic_mean(a: float, b: float) -> float:
+    """0 where either is."""
+    return 2 * a * b / (a + b) if a and b else 0.0
+
+
+def among_own_half(predictions: Predictions, novel: npt.NDArray[np.bool_]) -> Predictions:
+    """Scores of each sample among the base or among the `novel` classes `[K]`, whichever its own class is of.
+
+    As Rasheed et al. evaluate base and novel classes, each with a classifier of its own (arXiv:2212.03640, section 4).
+    """
+    own = novel[predictions.targets][:, None] == novel
+    logits = np.where(own, predictions.logits, predictions.logits.min(axis=1, keepdims=True) - 100)
+    probabilities = np.where(own, predictions.probabilities, 0)
+    probabilities /= np.maximum(probabilities.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    lost = ~np.isfinite(predictions.logits).all(axis=1)
+    logits[lost] = probabilities[lost] = np.nan
+    return replace(predictions, logits=logits, probabilities=probabilities, views=None, novel=novel)
 
 
 def rank_of_target(scores: Floats, targets: Targets) -> Targets:

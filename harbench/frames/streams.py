@@ -37,10 +37,11 @@ MEAN_STD = {
     "kinetics400": ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "slowfast": ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225)),
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
-"""Mean and standard deviation on [0, 1]: torchvision's for video and for images, PySlowFast's (MViT, X3D), and plain ones."""
+"""Mean and deviation on [0, 1]: torchvision's for video and for images, PySlowFast's (MViT, X3D), CLIP's, and plain ones."""
 
 
 @dataclass

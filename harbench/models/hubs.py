@@ -78,6 +78,15 @@ def hub_of(config: ModelConfig) -> Hub:
     )
 
 
+def tokenizer_of(hub: Hub) -> Hub:
+    """The tokenizer of a video-text model. Raises WeightsError where its weights are not on Hugging Face."""
+    if not hub.repo:
+        raise WeightsError(
+            f"model.prompts: expected weights hf:owner/name, or a file beside a tokenizer.json; found {hub.what}"
+        )
+    return _on_huggingface(f"tokenizer of {hub.repo}", hub.repo, "tokenizer.json")
+
+
 def fetched(hub: Hub) -> Path:
     """The file on this machine, downloaded if it is not there; WeightsError if it cannot be had."""
     check_hub(hub)

@@ -30,10 +30,10 @@ def count_flops(model: nn.Module, *input_shapes: Sequence[int], classes: int | N
     Raises ValueError where `classes` is given and the output is not `[1, classes]`.
     """
     try:
-        return _count(copy.deepcopy(model).eval().to("meta"), input_shapes, "meta", classes)
+        return _count(copy.deepcopy(model).eval().requires_grad_(False).to("meta"), input_shapes, "meta", classes)
     except (RuntimeError, NotImplementedError) as error:  # torch's words for "this needs values"
         logger.debug("FLOPs of %s are counted on the CPU: %s", type(model).__name__, error)
-        return _count(copy.deepcopy(model).eval().cpu(), input_shapes, "cpu", classes)
+        return _count(copy.deepcopy(model).eval().requires_grad_(False).cpu(), input_shapes, "cpu", classes)
 
 
 def _count(model: nn.Module, input_shapes: Sequence[Sequence[int]], device: str, classes: int | None) -> int:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 import torchvision
 from torch import nn
 from torchvision.models.video.mvit import MSBlockConfig, MViT
-
-from harbench.errors import RecipeError
 
 
 def mvit_v2_s(num_classes: int, frames: int = 16, size: int = 224, drop_path: float = 0.2) -> nn.Module:
@@ -34,42 +31,6 @@ def swin3d_t(num_classes: int) -> nn.Module:
     """Video Swin-T of Liu et al. (CVPR 2022, arXiv:2106.13230), as in torchvision: 28.2 M parameters at 400 classes."""
     net: nn.Module = torchvision.models.video.swin3d_t(weights=None, num_classes=num_classes)
     return net
-
-
-class VideoMae(nn.Module):
-    """The classifier of `transformers`, which wants time before channels."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """`[B, 3, T, H, W]` to logits `[B, K]`."""
-        logits: torch.Tensor = self.net(frames.transpose(1, 2)).logits
-        return logits
-
-
-def videomae(
-    num_classes: int, frames: int = 16, size: int = 224, width: int = 768, depth: int = 12, heads: int = 12
-) -> nn.Module:
-    """VideoMAE of Tong et al. (NeurIPS 2022, arXiv:2203.12602); ViT-B unless told. Needs `harbench[videomae]`.
-
-    Weights: `model.weights: hf:MCG-NJU/videomae-base-finetuned-kinetics`, or any other of its shape.
-    """
-    try:
-        from transformers import VideoMAEConfig, VideoMAEForVideoClassification
-    except ImportError:
-        raise RecipeError("model.name videomae needs `transformers`:  pip install 'harbench[videomae]'") from None
-    config = VideoMAEConfig(
-        num_labels=num_classes,
-        num_frames=frames,
-        image_size=size,
-        hidden_size=width,
-        num_hidden_layers=depth,
-        num_attention_heads=heads,
-        intermediate_size=4 * width,
-    )
-    return VideoMae(VideoMAEForVideoClassification(config))
 
 
 def _mvit_block(number: int) -> MSBlockConfig:

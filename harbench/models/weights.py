@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import nn
@@ -52,9 +53,9 @@ def load_weights(model: nn.Module, config: ModelConfig, classes: Sequence[str] =
     replaced, or (auto) is kept where that is possible: shapes fit, and the source's classes, if stated, are ours in any
     order. Raises WeightsError when the weights cannot be had, are damaged, or belong to another model.
     """
-    found, theirs, source = _source(config, classes)
+    found, theirs, source = source_tensors(config, classes)
     own, head = model.state_dict(), _head_of(model)
-    state = _adapted(_renamed(found, config, own), own)
+    state = _adapted(_renamed(found, config, own, getattr(model, "renamed", {})), own)
     fits = bool(classes) and all(key in state and len(state[key]) == len(own[key]) for key in head)
     if config.weights_classes is not None and config.head != "replace":
         _check_listed(theirs, {key: len(state[key]) for key in head if key in state})
@@ -101,7 +102,7 @@ def _file_of(config: ModelConfig) -> Path:
     return path
 
 
-def _source(config: ModelConfig, classes: Sequence[str]) -> tuple[Tensors, tuple[str, ...], str]:
+def source_tensors(config: ModelConfig, classes: Sequence[str] = ()) -> tuple[Tensors, tuple[str, ...], str]:
     """Tensors, the names of their classes in order (empty: not stated), and what to call them."""
     if config.weights is not None and is_published(config.weights):
         hub = hub_of(config)
@@ -240,8 +241,16 @@ def _named_as(names: Sequence[str], own: Mapping[str, torch.Tensor]) -> str:
     return shown if left else ""
 
 
-def _renamed(state: Tensors, config: ModelConfig, own: Mapping[str, torch.Tensor]) -> Tensors:
-    """Names as in our model: `strip_prefix` and `key_map` first, then a parallel wrapper's prefix off and ours on."""
+def _renamed(
+    state: Tensors,
+    config: ModelConfig,
+    own: Mapping[str, torch.Tensor],
+    renamed: Mapping[str, str] = MappingProxyType({}),
+) -> Tensors:
+    """Names as in our model: `strip_prefix` and `key_map` first, then a parallel wrapper's prefix off and ours on.
+
+    `renamed` is what a model whose published files name its tensors otherwise says of them, in the form of `key_map`.
+    """
     if config.strip_prefix and not any(key.startswith(config.strip_prefix) for key in state):
         raise WeightsError(
             f"model.strip_prefix: no name of the weights begins with {config.strip_prefix!r}; they are "
@@ -251,7 +260,7 @@ def _renamed(state: Tensors, config: ModelConfig, own: Mapping[str, torch.Tensor
     for prefix in prefixes:
         if all(key.startswith(prefix) for key in state) or prefix == config.strip_prefix:
             state = {key.removeprefix(prefix): value for key, value in state.items()}
-    for pattern, replacement in config.key_map.items():
+    for pattern, replacement in {**config.key_map, **renamed}.items():
         state = {re.sub(pattern, replacement, key): value for key, value in state.items()}
     for prefix in ("net.", BACKBONE):
         ours = any(key.startswith(prefix) for key in own)

@@ -111,6 +111,8 @@ class DataConfig(Part):
     shots: Positive | None = None
     """Train on so many samples a class, drawn by seed and class, each from another group while there are more: a k-shot
     number, ranked with others of as many shots. The mean over seeds is what is reported."""
+    base_to_novel: bool = False
+    """Train on the base half of the classes; score samples of either half among the classes of that half."""
 
 
 class Dense(Part):
@@ -226,8 +228,8 @@ class InputConfig(Part):
     """Side of the square crop in pixels. Ignored for pose."""
     resize: tuple[Positive, Positive] | Positive | None = None
     """Before the crop: an int is the short side, a pair is (height, width) squashed; None: short side = size * 8 / 7."""
-    normalize: Literal["kinetics400", "imagenet", "slowfast", "half", "none"] = "kinetics400"
-    """Channel mean and deviation on [0, 1]: torchvision's for video or images, 0.45/0.225, 0.5/0.5, or none."""
+    normalize: Literal["kinetics400", "imagenet", "slowfast", "clip", "half", "none"] = "kinetics400"
+    """Channel mean and deviation on [0, 1]: torchvision's for video or images, 0.45/0.225, CLIP's, 0.5/0.5, or none."""
     channels: Literal["rgb", "gray"] = "rgb"
     augment: AugmentConfig = AugmentConfig()
     with_pose: bool = False

@@ -37,6 +37,10 @@ class ModelConfig(Part):
     """The body stays as its weights are, and only what classifies its features is made: logistic regression, the 20 nearest
     training samples, or one learned query over the frames. None: everything is trained."""
 
+    prompts: tuple[str, ...] = ()
+    """Sentences with {} for a class in words (its lines of `splits/*/prompts.txt`, else its name): the classification layer
+    of a video-text model is made of them. Without training the run is zero-shot."""
+
     @model_validator(mode="after")
     def _one_source(self) -> ModelConfig:
         if self.weights is not None and self.init_from is not None:
@@ -48,6 +52,10 @@ class ModelConfig(Part):
                 raise ValueError(f"key_map: {pattern!r} is no regular expression: {error}") from None
         if self.head == "keep" and self.weights is None and self.init_from is None:
             raise ValueError("head: keep needs weights or init_from")
+        if any(prompt.count("{}") != 1 for prompt in self.prompts):
+            raise ValueError(f"prompts: every sentence needs {{}} once, for the class; found {list(self.prompts)}")
+        if self.prompts and (self.weights is None or self.probe):
+            raise ValueError("prompts needs weights, whose text tower reads them, and no probe")
         return self
 
     def untrained(self) -> ModelConfig:
@@ -123,6 +131,8 @@ class Recipe(Part):
             raise ValueError(
                 "model.probe chooses on groups of train that it holds out itself: leave out data.validation"
             )
+        if self.data.base_to_novel and not self.model.prompts:
+            raise ValueError("data.base_to_novel needs model.prompts: novel classes are known by their words alone")
         if self.train.cutmix and self.data.cache.stream == "pose":
             raise ValueError("train.cutmix cuts images, and data.cache.stream is pose")
         if self.eval.crops > 1 and self.data.cache.stream == "pose":
@@ -153,8 +163,17 @@ class Recipe(Part):
         return self
 
     @property
+    def fits(self) -> bool:
+        """Whether anything is made of training samples."""
+        return bool(self.train.epochs or self.model.probe)
+
+    @property
     def kind(self) -> str:
-        """Of the comparability key: `supervised`, `frozen-probe`, or `4-shot`."""
+        """Of the comparability key: `supervised`, `frozen-probe`, `zero-shot`, `base-to-novel`, or `4-shot`."""
+        if self.data.base_to_novel:
+            return "base-to-novel"
+        if self.model.prompts and not self.fits:
+            return "zero-shot"
         if self.data.shots:
             return f"{self.data.shots}-shot"
         return "frozen-probe" if self.model.probe else SUPERVISED

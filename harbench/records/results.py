@@ -237,6 +237,8 @@ class Predictions:
     """[N, views, K] logits, when under 100 MB."""
     failed: Mapping[str, str] = field(default_factory=dict)
     """sample id -> why it has no score. It counts as wrong."""
+    novel: npt.NDArray[np.bool_] | None = None
+    """[K], the classes that were not trained on, where a sample is scored among those of its own half alone."""
 
 
 @dataclass(frozen=True)
@@ -244,7 +246,8 @@ class Metrics:
     """All in percent; undefined is None (mean AP without a positive, top-5 of four classes)."""
 
     values: Mapping[str, float | None]
-    """`top1`, `top5`, `mean_class`, `mAP`, `mAP_voc`, `mAP_11`; with `clip_top1` where views were kept."""
+    """`top1`, `top5`, `mean_class`, `mAP`, `mAP_voc`, `mAP_11`; with `clip_top1` where views were kept, and
+    `base`, `novel`, `harmonic` where half of the classes are novel."""
     per_class: Mapping[str, Mapping[str, float | None]]
     """Class key -> `samples`, `recall`, `ap`."""
     samples: int

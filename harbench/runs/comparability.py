@@ -29,6 +29,7 @@ METRICS = {
     "mAP": "mAP",
     "mAP_voc": "mAP (VOC, all points)",
     "mAP_11": "mAP (11 points)",
+    "harmonic": "harmonic mean of base and novel",
     "mean of top1 and top5": "mean of top-1 and top-5",
 }
 """Metrics that a leaderboard knows, with their names for people."""

@@ -168,7 +168,9 @@ def evaluate(
     Raises:
         RunError: there is no finished run, or its weights are for other classes.
     """
-    from harbench.evaluation.metrics import score
+    import numpy as np
+
+    from harbench.evaluation.metrics import among_own_half, score
     from harbench.evaluation.predict import predict
     from harbench.frames.streams import normalize
 
@@ -186,6 +188,8 @@ def evaluate(
         workers=recipe.train.workers,
         track=track,
     )
+    if inputs.novel:
+        predictions = among_own_half(predictions, np.array(inputs.novel))
     metrics = score(predictions, inputs.table.classes, average=views.average)
     result = Evaluation(
         folder=str(folder),

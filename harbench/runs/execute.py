@@ -134,7 +134,9 @@ def _one_run(planned: Planned, options: RunOptions) -> RunReport:
 def _train_and_evaluate(
     inputs: Inputs, folder: Path, seed: int, device: torch.device, options: RunOptions
 ) -> RunReport:
-    from harbench.evaluation.metrics import score
+    import numpy as np
+
+    from harbench.evaluation.metrics import among_own_half, score
     from harbench.evaluation.predict import predict
     from harbench.frames.streams import normalize
     from harbench.runs.folder import save_run
@@ -160,6 +162,8 @@ def _train_and_evaluate(
         workers=recipe.train.workers,
         track=options.track,
     )
+    if inputs.novel:
+        predictions = among_own_half(predictions, np.array(inputs.novel))
     metrics = score(predictions, inputs.table.classes, average=recipe.eval.average)
     seconds = {"train": sum(each.seconds for each in stats), "evaluate": time.monotonic() - started}
     evaluated = Evaluated(predictions, metrics, seconds, exact=not (folder / INEXACT).exists())
@@ -203,10 +207,13 @@ def fresh_model(inputs: Inputs, seed: int) -> nn.Module:
     import torch
 
     from harbench.models.build import build_model
+    from harbench.models.prompts import write_prompts
 
     classes = [label.key for label in inputs.table.classes]
     torch.manual_seed(seed)
     model = build_model(inputs.recipe.model, len(classes), classes=classes)
+    if inputs.recipe.model.prompts:
+        write_prompts(model, inputs.recipe.model, inputs.words)
     view_gflops(
         model, inputs.recipe, inputs.spec, len(classes)
     )  # before hours of decoding: does the input fit the model?

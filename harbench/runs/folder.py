@@ -178,6 +178,7 @@ def save_run(
         failed_ids=np.array(list(predictions.failed), dtype=np.str_),
         failed_reasons=np.array(list(predictions.failed.values()), dtype=np.str_),
         classes=np.array([label.key for label in classes], dtype=np.str_),
+        **({} if predictions.novel is None else {"novel": predictions.novel}),
     )
     if predictions.views is not None and predictions.views.nbytes < _MAX_VIEWS:
         _save_arrays(folder / _VIEWS, views=predictions.views)
@@ -356,7 +357,7 @@ def load_predictions(folder: Path) -> Predictions:
     import zlib
 
     try:
-        arrays = _load_arrays(checked_file(folder, _SCORES), _ARRAYS)
+        arrays = _load_arrays(checked_file(folder, _SCORES), _ARRAYS, ("novel",))
         kept = _load_arrays(checked_file(folder, _VIEWS), ("views",))["views"] if (folder / _VIEWS).exists() else None
         failed = dict(zip(arrays["failed_ids"].tolist(), arrays["failed_reasons"].tolist(), strict=True))
     except (
@@ -377,6 +378,7 @@ def load_predictions(folder: Path) -> Predictions:
         probabilities=arrays["probabilities"],
         views=kept,
         failed=failed,
+        novel=arrays.get("novel"),
     )
 
 
@@ -385,9 +387,9 @@ def load_class_keys(folder: Path) -> tuple[str, ...]:
     return tuple(_load_arrays(folder / _SCORES, ("classes",))["classes"].tolist())
 
 
-def _load_arrays(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+def _load_arrays(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, npt.NDArray[Any]]:
     import numpy as np
 
     # numpy does not close a file that it opened and found damaged.
     with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as archive:
-        return {name: archive[name] for name in names}
+        return {name: archive[name] for name in (*names, *(name for name in optional if name in archive))}

@@ -54,6 +54,10 @@ class Inputs:
     """Any samples of the data set as this run's test samples are read, with other views or another input."""
     partial: str
     """Why a run on these inputs is not ranked; empty when it is complete."""
+    words: Sequence[Sequence[str]]
+    """What each class is called in a sentence."""
+    novel: tuple[bool, ...] = ()
+    """Which classes are novel, of a recipe that goes from base to novel classes."""
     seen_in_test: int = 0
     """How many test samples are of media that the weights had seen before this run."""
 
@@ -63,13 +67,17 @@ def load_table(recipe: Recipe, home: Path, seed: int = 0) -> SplitTable:
 
     `seed` draws the training samples of a k-shot recipe.
     """
-    from harbench.datasets.tables import carve_validation, keep_classes, load_spec, load_split
+    from harbench.datasets.tables import carve_validation, keep_classes, load_spec, load_split, novel_classes
 
     table = load_split(recipe.data.dataset, recipe.data.split, home)
     if recipe.data.classes:
         table = keep_classes(table, recipe.data.classes)
     if recipe.data.validation is not None:
         table = carve_validation(table, load_spec(recipe.data.dataset, home), recipe.data.validation)
+    if recipe.data.base_to_novel:
+        novel = novel_classes(table, home)
+        kept = tuple(sample for sample in table.samples if sample.subset == "test" or not novel[sample.target])
+        table = replace(table, samples=kept)
     if recipe.data.train_subset is not None:
         table = reduce_train(table, recipe.data.train_subset)
     if recipe.data.shots is not None:
@@ -167,7 +175,7 @@ def open_inputs(
     Raises:
         CacheError: there is no cache that fits, or more than `ok_missing` media of these subsets are not in it.
     """
-    from harbench.datasets.tables import load_split
+    from harbench.datasets.tables import class_words, load_split, novel_classes
     from harbench.frames.cache import warn_of_cut_ranges
     from harbench.frames.clips import Beside, ClipDataset
     from harbench.prepare.boxes import load_boxes
@@ -176,15 +184,16 @@ def open_inputs(
     spec = spec_of(recipe, home)
     official = len(load_split(recipe.data.dataset, recipe.data.split, home).classes)
     table = load_table(recipe, home, seed)
+    read_of = table if recipe.fits else _only(table, ("test",))  # without training none of train has to be here
     wanted = [recipe.data.cache, *([CacheConfig(stream="pose")] if recipe.input.with_pose else [])]
     names = caches or [""] * len(wanted)
     found = [
-        _checked_cache(recipe, _only(table, subsets), config, home, ok_missing, name)
+        _checked_cache(recipe, _only(read_of, subsets), config, home, ok_missing, name)
         for config, name in zip(wanted, names, strict=True)
     ]
     cache, poses = found[0], found[1] if recipe.input.with_pose else None
     gone = {media for media in table.media() if media not in cache or not (poses is None or media in poses)}
-    warn_of_cut_ranges(table.samples, cache)
+    warn_of_cut_ranges(read_of.samples, cache)
     boxes = load_boxes(home, recipe.data.dataset) if recipe.data.boxes else None
 
     def read(rows: Sequence[Sample], config: InputConfig, views: EvalConfig | None) -> ClipDataset:
@@ -194,13 +203,13 @@ def open_inputs(
         return read(rows, recipe.input, views)
 
     def cached(subset: Subset) -> tuple[Sample, ...]:
-        return tuple(sample for sample in table.subset(subset) if sample.media not in gone)
+        return tuple(sample for sample in read_of.subset(subset) if sample.media not in gone)
 
     train_rows = cached("train")
     seen = train_rows + (cached("val") if recipe.train.refit else ())
     test = clips(table.subset("test"), recipe.eval)
     val = clips(cached("val"), validation_views(recipe)) if recipe.data.validation is not None else None
-    if not train_rows and recipe.train.epochs and "train" in subsets:
+    if not train_rows and recipe.fits and "train" in subsets:
         raise CacheError(
             f"no training sample of {table.dataset} {table.split} is in the cache. Run {prepare_line(recipe)}"
         )
@@ -219,7 +228,9 @@ def open_inputs(
         all_train=clips(seen, None) if recipe.train.refit else None,
         test=test,
         read=read,
-        partial="; ".join([*partial_reasons(spec, table, official, cache, gone), *_less_training(recipe)]),
+        novel=tuple(novel_classes(table, home)) if recipe.data.base_to_novel else (),
+        words=class_words(table, home) if recipe.model.prompts else (),
+        partial="; ".join([*partial_reasons(spec, read_of, official, cache, gone), *_less_training(recipe)]),
     )
 
 
@@ -347,9 +358,12 @@ def obstacles(
 
 def _check_weights(recipe: Recipe) -> None:
     """Raise what keeps the weights that a recipe starts from from being had, or from being those of the run it names."""
+    from harbench.models.prompts import check_prompts
     from harbench.models.weights import check_weights
     from harbench.runs.folder import WEIGHTS, checked_file
 
     check_weights(recipe.model)
+    if recipe.model.prompts:
+        check_prompts(recipe.model)
     if recipe.model.init_from is not None:
         checked_file(expanded(recipe.model.init_from), WEIGHTS)

@@ -42,7 +42,7 @@ def join_splits(folder: Path, *, home: Path) -> None:
         except RunError as error:  # of another split: this run is whole
             log.warning("%s has no interval: %s", name, error)
         else:
-            save_joint(path, finished, _over_splits(parts, records, spec))
+            save_joint(path, finished, _over_splits(parts, records))
 
 
 def _sets_of(record: RunRecord, spec: DatasetSpec, home: Path) -> dict[str, tuple[str, ...]]:
@@ -56,7 +56,7 @@ def _sets_of(record: RunRecord, spec: DatasetSpec, home: Path) -> dict[str, tupl
     return {name: splits for name, splits in spec.split_sets.items() if record.split in splits and len(splits) > 1}
 
 
-def _over_splits(parts: list[Part], records: list[RunRecord], spec: DatasetSpec) -> list[JointInterval]:
+def _over_splits(parts: list[Part], records: list[RunRecord]) -> list[JointInterval]:
     """Each metric with its interval: of the predictions of all folds together, or the mean over the splits."""
     from harbench.evaluation.intervals import METRICS, metric_interval
     from harbench.evaluation.metrics import score
@@ -67,7 +67,7 @@ def _over_splits(parts: list[Part], records: list[RunRecord], spec: DatasetSpec)
         labels = [ClassLabel(str(column), str(column)) for column in range(parts[0][0].logits.shape[1])]
         values = score(parts[0][0], labels, average="logit" if parts[0][1] == "logit" else "prob").values
     found = []
-    for metric in dict.fromkeys(("top1", spec.headline)):
+    for metric in dict.fromkeys(("top1", records[0].key.metric)):
         each = [record.metrics.get(metric) for record in records]
         value = (
             values[metric]
@@ -101,5 +101,6 @@ def _pooled(parts: list[Part]) -> Part:
         targets=np.concatenate([fold.targets for fold in folds]),
         logits=np.concatenate([fold.logits for fold in folds]),
         probabilities=np.concatenate([fold.probabilities for fold in folds]),
+        novel=folds[0].novel,
     )
     return whole, parts[0][1], [group for _, _, groups in parts for group in groups]

@@ -49,15 +49,15 @@ def key_of(inputs: Inputs) -> Comparability:
     clip = recipe.input.clip
     reads_pose = not stream_of(recipe).pictures or recipe.input.with_pose
     pose = reads_pose and any(inputs.spec.pose_shape)  # what is found in the pixels themselves is not given
-    given = " and ".join(["boxes"] * recipe.data.boxes + ["poses"] * pose) or "none"
+    given = [*["boxes"] * recipe.data.boxes, *["poses"] * pose, *["class names"] * bool(recipe.model.prompts)]
     return Comparability(
         dataset=table.dataset,
         label_set=classes,
         split_set=table.split,
         unit=table.unit,
-        metric=inputs.spec.headline,
+        metric="harmonic" if inputs.novel else inputs.spec.headline,
         level=level_of(table.unit, recipe.eval.views, spans_sample=bool(clip.segments or clip.whole)),
-        given=given,
+        given=" and ".join(given) or "none",
         complete=inputs.partial or "yes",
         kind=recipe.kind,
     )

@@ -326,7 +326,7 @@ def test_fifty_thousand_rows_take_a_few_megabytes_and_no_objects() -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- normalizing
-@pytest.mark.parametrize("preset", ["kinetics400", "imagenet", "slowfast", "half", "none"])
+@pytest.mark.parametrize("preset", ["kinetics400", "imagenet", "slowfast", "clip", "half", "none"])
 def test_normalize_is_torchvision_s(preset: str) -> None:
     mean_std = {
         "kinetics400": ([0.43216, 0.394666, 0.37645], [0.22803, 0.22145, 0.216989]),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import NEEDS, tiny
+from tiny_models import tiny
 from torch import nn
 
 from harbench.errors import RecipeError
@@ -42,8 +42,6 @@ def test_names_are_found_without_torch() -> None:
 
 @pytest.mark.parametrize("name", model_names())
 def test_every_model_runs_forward_and_backward_and_is_counted(name: str) -> None:
-    if name in NEEDS:
-        pytest.importorskip(NEEDS[name])
     args, shape = tiny(name)
     model = built(name, **args)
     assert find_model(name).__doc__, "the docstring names the paper"

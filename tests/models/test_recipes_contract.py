@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import NEEDS, TINY_ARGS, tiny
+from tiny_models import TINY_ARGS, tiny
 from torch.nn import functional as F
 
 from harbench.datasets.tables import load_spec
@@ -96,8 +96,6 @@ def distinct() -> list[Recipe]:
 
 @pytest.mark.parametrize("recipe", distinct(), ids=lambda recipe: recipe.name)
 def test_one_step_and_one_view(recipe: Recipe) -> None:
-    if recipe.model.name in NEEDS:
-        pytest.importorskip(NEEDS[recipe.model.name])
     channels, joints = pose_shape(recipe)
     if recipe.data.cache.stream == "pose":
         cache = Noise((recipe.input.bodies, joints, channels), np.float32)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 import torch
 from torch import nn
@@ -17,7 +15,7 @@ from harbench.models.poseconv3d import heat_maps
 from harbench.models.recurrent import cnn_gru, resnet_lstm
 from harbench.models.segments import _shift, ghost, tsm, tsn
 from harbench.models.stgcn import partitions, stgcn, stgcnpp
-from harbench.models.transformer import mvit_v2_s, videomae
+from harbench.models.transformer import mvit_v2_s
 from harbench.models.twostream import flow_stack
 
 SMALL = {"backbone": "small_cnn"}
@@ -90,12 +88,6 @@ def test_mvit_is_torchvisions() -> None:
         ours, theirs = mvit_v2_s(400), torchvision_mvit()
     shapes = [{key: value.shape for key, value in net.state_dict().items()} for net in (ours, theirs)]
     assert shapes[0] == shapes[1]
-
-
-def test_videomae_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(RecipeError, match=r"pip install 'harbench\[videomae\]'"):
-        videomae(4)
 
 
 @pytest.mark.parametrize("make", [ddnet, stgcn, stgcnpp])

@@ -274,7 +274,7 @@ def test_recipes_normalize_as_their_weights_do(path: Path) -> None:
         ("resnet18_stanford40", {"name": "timm_image", "args": {"architecture": "inception_v4"}}, r"=half$"),
         (
             "resnet18_stanford40",
-            {"name": "timm_image", "args": {"architecture": "vit_base_patch16_clip_224"}},
+            {"name": "timm_image", "args": {"architecture": "dpn68"}},
             "no word",
         ),
     ],

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from toys import TINY_HF, TINY_TEXT, TINY_TOWER
+
+TINY_XCLIP = {**TINY_TOWER, "mit_hidden_size": 16, "mit_intermediate_size": 32, "mit_num_attention_heads": 2}
 TINY_ARGS: dict[str, dict[str, Any]] = {
     "timm_image": {"architecture": "resnet10t"},
     "c3d": {"size": 32},
@@ -15,7 +18,15 @@ TINY_ARGS: dict[str, dict[str, Any]] = {
     "tsn": {"backbone": "resnet18"},
     "flow_stack": {"backbone": "small_cnn", "frames": 4},
     "mvit_v2_s": {"frames": 4, "size": 64},
-    "videomae": {"frames": 4, "size": 32, "width": 48, "depth": 2, "heads": 2},
+    **{name: {"frames": 4, "size": 32, "config": TINY_HF} for name in ("videomae", "timesformer", "vivit")},
+    "vjepa2": {
+        "frames": 4,
+        "size": 32,
+        "config": {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2},
+    },
+    "clip": {"vision": TINY_TOWER, "text": TINY_TEXT, "dim": 16},
+    "siglip": {"vision": TINY_TOWER, "text": TINY_TEXT},
+    "xclip": {"frames": 4, "vision": TINY_XCLIP, "text": TINY_TEXT, "dim": 16},
     "stgcn": {"joints": 17, "bodies": 1},
     "stgcnpp": {"joints": 17, "bodies": 1},
     "ctrgcn": {"joints": 17, "bodies": 1},
@@ -32,11 +43,9 @@ TINY_SHAPES: dict[str, tuple[int, ...]] = {
     "tsm": (3, 4, 32, 32),
     "flow_stack": (2, 4, 32, 32),
     "mvit_v2_s": (3, 4, 64, 64),
-    "videomae": (3, 4, 32, 32),
+    **dict.fromkeys(("videomae", "timesformer", "vivit", "vjepa2", "clip", "siglip", "xclip"), (3, 4, 32, 32)),
 }
 OTHERS = (3, 16, 32, 32)
-NEEDS = {"videomae": "transformers"}
-"""Models that need a package which is not installed by default."""
 
 
 def tiny(name: str) -> tuple[dict[str, Any], tuple[int, ...]]:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
-from toys import Work, many_people
+from toys import TINY_TEXT, TINY_TOWER, Work, many_people, tokenizer_beside
 
 from harbench import api
 from harbench.evaluation import features
@@ -101,3 +101,60 @@ def test_shots_are_of_train_alone_and_of_as_many_groups_as_there_are(
         kept = [s for s in few.subset("train") if s.target == target]
         assert len(kept) == min(shots, len(have)) and set(kept) <= set(have)
         assert len({s.group for s in kept}) == min(len(kept), len({s.group for s in have}))
+
+
+# -------------------------------------------------------------------------------------------------- classes in words
+SENTENCES = "model.prompts=['he is {}']"
+
+
+@pytest.fixture(scope="module")
+def worded(work: Work) -> tuple[str, ...]:
+    """Overrides that make the toy recipe one of CLIP, its weights and tokenizer made up."""
+    import transformers
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    config = transformers.CLIPConfig(text_config=TINY_TEXT, vision_config=TINY_TOWER, projection_dim=16)
+    folder = work.home.parent / "clip"
+    folder.mkdir()
+    state = transformers.CLIPModel(config).state_dict()
+    save_file({key: value.clone() for key, value in state.items()}, folder / "model.safetensors")
+    tokenizer_beside(folder)
+    args = f"model.args={{vision: {TINY_TOWER}, text: {TINY_TEXT}, dim: 16}}".replace("'", "")
+    return ("model.name=clip", args, f"model.weights={folder / 'model.safetensors'}", SENTENCES, "input.size=32")
+
+
+def test_a_zero_shot_run_sees_no_training_sample(work: Work, worded: tuple[str, ...]) -> None:
+    (done,) = run(work, *worded, "train.epochs=0")
+    folder = Path(done.folder)
+    record = load_run(folder)
+    assert (record.key.kind, record.key.given, record.samples["train"]) == ("zero-shot", "class names", 0)
+    assert record.partial == "" and record.key.complete == "yes"
+    predictions = load_predictions(folder)
+    predictor = Predictor.open(folder, device="cpu")  # without the text tower
+    for name, expected in zip(predictions.ids, predictions.probabilities, strict=True):
+        (found,) = predictor(work.videos / f"{name}.avi")
+        np.testing.assert_allclose(found.probabilities, expected, atol=1e-4)
+    again = api.evaluate(folder, home=work.home, runs=work.runs, device="cpu")
+    assert again.metrics["top1"] == pytest.approx(done.metrics["top1"])
+
+
+def test_from_base_to_novel_classes(work: Work, worded: tuple[str, ...]) -> None:
+    keys = ["left", "right"]
+    (work.home / "splits" / "many" / "novel.txt").write_text("right\n")
+    (done,) = run(work, *worded, "train.epochs=1", "data.base_to_novel=true")
+    folder = Path(done.folder)
+    record, predictions = load_run(folder), load_predictions(folder)
+    assert (record.key.kind, record.key.metric) == ("base-to-novel", "harmonic")
+    assert predictions.novel is not None and predictions.novel.tolist() == [key == keys[-1] for key in keys]
+    novel = predictions.novel[predictions.targets]
+    assert not predictions.probabilities[~novel][:, predictions.novel].any(), "of the other half none is a candidate"
+    np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1, atol=1e-5)
+    hits = predictions.probabilities.argmax(axis=1) == predictions.targets
+    base, other = 100 * hits[~novel].mean(), 100 * hits[novel].mean()
+    assert done.metrics["novel"] == pytest.approx(other)
+    assert done.metrics["harmonic"] == pytest.approx(2 / (1 / base + 1 / other) if base and other else 0)
+    assert record.intervals["harmonic"][0] <= done.metrics["harmonic"] <= record.intervals["harmonic"][1]
+    assert record.samples["train"] == 4, "those of the base class"
+    again = api.evaluate(folder, home=work.home, runs=work.runs, device="cpu")
+    assert again.metrics["harmonic"] == pytest.approx(done.metrics["harmonic"])
