@@ -88,6 +88,10 @@ def reproduce(
         "reproduction.md"
     ),
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="The verdicts as JUnit XML too.")] = None,
+    evaluate_only: Annotated[
+        bool, typer.Option("--evaluate-only", help="Only recipes that train nothing: published weights are scored.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and what is in the way.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run every recipe that expects a number and whose data is here, then check. Exit code 4 only when one is BELOW."""
@@ -100,9 +104,13 @@ def reproduce(
             device=device,
             output=output,
             junit=junit,
+            evaluate_only=evaluate_only,
+            dry_run=dry_run,
             track=track,
         )
     show(result, texts.reproduction_text, as_json)
+    if result.check is None:
+        return
     if result.check.below:
         raise typer.Exit(CHECK_FAILED)
     if result.failed:

@@ -96,7 +96,8 @@ def reproduction_text(found: api.Reproduction) -> str:
     lines = [f"left out  {name}: {why.splitlines()[0]}" for name, why in found.left_out.items()]
     lines += [f"FAILED    {name}: {why}" for name, why in found.failed.items()]
     lines += [f"ran       {name}: {seconds:.0f} s" for name, seconds in found.seconds.items()]
-    return "\n".join([*lines, check_text(found.check)])
+    lines += [f"would run {name}: {what}" for name, what in found.planned.items()]
+    return "\n".join([*lines, *([check_text(found.check)] if found.check else [])])
 
 
 def comparison_text(report: api.ComparisonReport, limit: int = 10) -> str:

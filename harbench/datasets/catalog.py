@@ -7,9 +7,9 @@ from pathlib import Path
 
 from harbench import paths
 from harbench.datasets.checks import check_split
-from harbench.datasets.tables import dataset_names, expand_splits, load_spec, load_split
+from harbench.datasets.tables import dataset_names, expand_splits, listed_classes, load_spec, load_split
 from harbench.errors import DatasetError
-from harbench.records import SplitCheck
+from harbench.records import SplitCheck, SplitTable
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,10 @@ def datasets(name: str | None = None, *, home: Path) -> list[DatasetStatus]:
 
 def _status(name: str, home: Path) -> DatasetStatus:
     spec = load_spec(name, home)
-    table = load_split(name, spec.splits[0], home)
+    if spec.lists and not (home / "splits" / name / "samples.csv").is_file():
+        table = SplitTable(name, spec.splits[0], spec.unit, listed_classes(spec, home), ())
+    else:
+        table = load_split(name, spec.splits[0], home)
     media = table.media()
     folder = paths.media_folder(home, name)
     caches = home / name / "cache"

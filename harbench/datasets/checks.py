@@ -25,7 +25,9 @@ def check_split(table: SplitTable, spec: DatasetSpec) -> SplitCheck:
         for name in _SUBSETS
         if expected and counts[name] != expected[name]
     ]
-    problems += [f"no {name} samples" for name in ("train", "test") if not counts[name]]
+    problems += [
+        f"no {name} samples" for name in ("train", "test") if not counts[name] and not (name == "train" and spec.lists)
+    ]
     if shared and table.split not in spec.shares_groups:
         what = spec.group or "group"
         problems.append(f"{len(shared)} times the same {what} in train or val and in test: {_some(shared)}")

@@ -175,7 +175,7 @@ def load_split(dataset: str, split: str = "", home: Path | None = None) -> Split
             ruled = tuple(spec.rows(name))
             if not all(isinstance(sample, Sample) for sample in ruled):
                 raise TypeError("expected SPEC.rows(split) to yield Sample")
-        return SplitTable(spec.name, name, spec.unit, _read_listed_classes(spec, home), ruled)
+        return SplitTable(spec.name, name, spec.unit, listed_classes(spec, home), ruled)
     classes, rows = _read_rows(spec, home)
     targets = {label.key: target for target, label in enumerate(classes)}
     samples = _partition(spec, rows, targets, name)
@@ -211,10 +211,11 @@ def _stored(spec: DatasetSpec) -> list[str]:
 def _read_rows(spec: DatasetSpec, home: Path | None) -> tuple[tuple[ClassLabel, ...], list[Row]]:
     """Classes and rows of samples.csv; classes.txt beside it orders and names the classes, else they are sorted."""
     path = _table_file(spec, "samples.csv", home)
-    if not path.with_name("classes.txt").is_file():
+    names = _table_file(spec, "classes.txt", home) if spec.lists else path.with_name("classes.txt")
+    if not names.is_file():
         rows = read_samples(path, _stored(spec), None)
         return tuple(ClassLabel(key, key.replace("_", " ")) for key in label_order(row.label for row in rows)), rows
-    classes = read_classes(path.with_name("classes.txt"))
+    classes = read_classes(names)
     return classes, read_samples(path, _stored(spec), {label.key for label in classes})
 
 
@@ -244,7 +245,8 @@ def novel_classes(table: SplitTable, home: Path | None = None) -> list[bool]:
     )
 
 
-def _read_listed_classes(spec: DatasetSpec, home: Path | None) -> tuple[ClassLabel, ...]:
+def listed_classes(spec: DatasetSpec, home: Path | None = None) -> tuple[ClassLabel, ...]:
+    """The classes of classes.txt, in order. Raises DatasetError where there is none."""
     return read_classes(_table_file(spec, "classes.txt", home))
 
 
@@ -252,6 +254,11 @@ def _table_file(spec: DatasetSpec, name: str, home: Path | None) -> Path:
     for folder in paths.splits_folders(spec.name, home):
         if (folder / name).is_file():
             return folder / name
+    if spec.lists:
+        raise DatasetError(
+            f"{spec.name} has no table in this data home yet. It is made of the official list "
+            f"{spec.lists['test'].name}:  harbench prepare {spec.name} --from DIR   (the folder of your videos)"
+        )
     where = (
         f"{home / 'splits' / spec.name / name}" if home else f"splits/{spec.name}/{name} under the data home (--home)"
     )

@@ -65,7 +65,7 @@ class FrameText(nn.Module):
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """`[B, 3, T, H, W]` to logits `[B, K]`."""
         embedded = _pooled(self.backbone.get_image_features(frames.transpose(1, 2).flatten(0, 1)))  # type: ignore[operator]
-        means = embedded.view(len(frames), -1, embedded.shape[-1]).mean(dim=1)
+        means = embedded.view(frames.shape[0], -1, embedded.shape[-1]).mean(dim=1)
         logits: torch.Tensor = self.classifier(F.normalize(means, dim=-1))
         return logits
 
@@ -98,7 +98,7 @@ class ShiftedLinear(nn.Linear):
         self, video: torch.Tensor, shown: torch.Tensor, shift: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     ) -> torch.Tensor:
         """`[B, D]` and what is shown, `[B, P, D]`, to logits `[B, K]`."""
-        texts = self.weight.expand(len(video), -1, -1)
+        texts = self.weight.expand(video.shape[0], -1, -1)
         return torch.einsum("bd,bkd->bk", video, F.normalize(texts + shift(texts, shown), dim=-1))
 
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from harbench import paths
-from harbench.datasets.tables import class_numbers, expand_splits, load_spec, load_split
+from harbench.datasets.tables import class_numbers, dataset_names, expand_splits, load_spec, load_split
 from harbench.errors import CacheError, MediaError
 from harbench.prepare.plan import Job, PrepareReport, boxes_here, free_bytes
 from harbench.records import DatasetSpec, MediaMatch, SplitTable, Track, silent
@@ -67,6 +67,7 @@ def prepare(
     """
     from harbench.frames.decoders import choose_decoder
     from harbench.prepare.ingest import IngestConfig, ingest
+    from harbench.prepare.lists import without_lists, write_table
     from harbench.prepare.plan import missing_media, needed_caches, plan, recipe_of, run_command
     from harbench.prepare.poses import check_poses, pose_config
     from harbench.prepare.transfer import FetchConfig
@@ -76,17 +77,22 @@ def prepare(
     cache_options = {
         "stream": stream, "encoding": encoding, "bodies": bodies, "quality": quality, "short_side": short_side
     }  # fmt: skip
+    fetch = FetchConfig(insecure=insecure, limit_rate=limit_rate, accept_hash=accept_hash, urls=tuple(urls))
     with ExitStack() as stack:
-        dest = Path(stack.enter_context(TemporaryDirectory())) if own and dry_run else home  # a dry run writes nothing
+        listed = not own and name in dataset_names() and bool(load_spec(name).lists)
+        kept = not dry_run or not (own or listed)  # a dry run writes nothing
+        dest = home if kept else Path(stack.enter_context(TemporaryDirectory()))
         name, archives, notes = _adopted(name, own, home, dest, archives, track)
         spec = load_spec(name, dest)
+        if spec.lists:
+            notes = write_table(spec, home, dest, [*archives, *filter(None, [source])], fetch, track)
+            archives = without_lists(spec, archives)
         chosen = recipe_of(name, recipe) if recipe else None
         given_split = split
         if chosen is not None:
             split, classes = split or chosen.data.split or spec.splits[0], classes or chosen.data.classes
         tables = tuple(load_split(name, each, dest) for each in expand_splits(spec, split or "all", dest))
         caches = needed_caches(chosen) if chosen is not None else [_cache_config(spec, cache_options)]
-        fetch = FetchConfig(insecure=insecure, limit_rate=limit_rate, accept_hash=accept_hash, urls=tuple(urls))
         wanted = _wanted(tables, classes, limit)
         job = Job(
             spec, tables, dest, wanted, _of_shard(spec, dest, wanted, shard), shard, fetch, caches[-1], reads, workers, track,

@@ -129,6 +129,11 @@ class DatasetSpec:
     archives: tuple[Archive, ...] = ()
     rows: Callable[[str], Iterable[Sample]] | None = None
     """Makes the rows of a split by rule (NTU); None: they stand in `splits/<name>/samples.csv`."""
+    lists: Mapping[Subset, Archive] = field(default_factory=dict)
+    """Official lists of its media, of which `prepare` makes the table in the data home: where every copy lacks others, or
+    lists may not be passed on. Empty: the table is shipped."""
+    read_list: Callable[[str], Iterable[tuple[str, str]]] | None = None
+    """From the text of such a list to (media, name of the class)."""
     rendered: bool = False
     """harbench makes the archives itself, with `synthetic.render_archives`; False: they are fetched."""
 

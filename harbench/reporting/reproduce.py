@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 class Reproduction:
     """What was run, what came of it, and what could not be."""
 
-    check: CheckReport
+    check: CheckReport | None
+    """None of a dry run."""
+    planned: dict[str, str]
+    """Dry run only: recipe -> the splits that it would be run on, and the numbers that it states."""
     seconds: dict[str, float]
     """Recipe -> training and evaluation of all its runs, those finished before included."""
     left_out: dict[str, str]
@@ -42,12 +45,16 @@ def reproduce(
     device: str = "auto",
     output: Path = Path("reproduction.md"),
     junit: Path | None = None,
+    evaluate_only: bool = False,
+    dry_run: bool = False,
     track: Track = silent,
 ) -> Reproduction:
     """Run every recipe with `expect:` (or those of `names`) on the splits it states, and check each.
 
     What lacks data or weights is left out and told. Finished runs are left alone, unfinished ones go on; one that fails
-    stops no other. Recipes that fuse runs come after those that are trained. Everything is written to `output`.
+    stops no other. Recipes that fuse runs come after those that are trained. Everything is written to `output`. With
+    `evaluate_only` those that train something are left alone: what remains scores published weights. A dry run says what
+    would be run, and runs and writes nothing.
 
     Raises:
         RecipeError: with every problem of a recipe at once.
@@ -55,6 +62,9 @@ def reproduce(
     """
     recipes = [(name, read_any(name, home=home)) for name in names or map(str, recipe_paths())]
     stating = sorted((each for each in recipes if each[1].expect), key=lambda each: _fuses(each[1]))
+    if evaluate_only:
+        stating = [each for each in stating if not _trains(each[1])]
+    planned: dict[str, str] = {}
     seconds: dict[str, float] = {}
     left_out: dict[str, str] = {}
     failed: dict[str, str] = {}
@@ -67,12 +77,18 @@ def reproduce(
         if needed:
             left_out[recipe.name] = needed
             continue
+        if dry_run:
+            numbers = ", ".join(f"{item.metric} {item.value:.2f}" for item in recipe.expect)
+            planned[recipe.name] = f"{split}: {numbers}"
+            continue
         try:
             done = run([name], home=home, runs=runs, split=split, seeds=seeds, device=device, track=track)
         except HarbenchError as error:
             failed[recipe.name] = str(error)
         else:
             seconds[recipe.name] = sum(sum(each.seconds.values()) for each in done)
+    if dry_run:
+        return Reproduction(None, planned, seconds, left_out, failed)
     if not seconds:
         told = "\n".join(f"{name}: {why.splitlines()[0]}" for name, why in (failed | left_out).items())
         raise HarbenchError(
@@ -86,7 +102,7 @@ def reproduce(
         f"run. Make them again:  harbench run {name} --force"
         for name in sorted(seconds.keys() - {each.name for each in checked.verdicts})
     }
-    found = Reproduction(checked, seconds, left_out, failed)
+    found = Reproduction(checked, planned, seconds, left_out, failed)
     write_text(output, output.read_text(encoding="utf-8") + _appendix(found))
     return found
 
@@ -95,6 +111,12 @@ def _fuses(recipe: Recipe | Fusion) -> bool:
     from harbench.recipe import Fusion
 
     return isinstance(recipe, Fusion)
+
+
+def _trains(recipe: Recipe | Fusion) -> bool:
+    from harbench.recipe import Fusion
+
+    return isinstance(recipe, Fusion) or recipe.fits
 
 
 def _splits(recipe: Recipe | Fusion, home: Path) -> str:

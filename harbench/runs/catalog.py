@@ -47,7 +47,7 @@ def _known_names(home: Path) -> dict[str, set[str]]:
     from harbench.datasets.tables import dataset_names, published_names
     from harbench.models.find import model_names
 
-    # kinetics400 has published numbers and no table: a recipe may name it, and it exists once the user has prepared it.
+    # jhmdb has published numbers and no table: a recipe may name it, and it exists once the user has prepared it.
     return {"data.dataset": {*dataset_names(home), *published_names(home)}, "model.name": set(model_names())}
 
 

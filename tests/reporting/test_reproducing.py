@@ -95,7 +95,7 @@ def test_what_is_here_is_run_and_the_rest_is_told(work: Path) -> None:
     page = (work / "reproduction.md").read_text()
     assert "| REPRODUCED | met | 2 | 50.00 | 50.00 |" in page
     assert "| met | 64 s |" in page
-    assert "- **unmade**: Of kinetics400 harbench ships published numbers only" in page.split("## Left out")[1]
+    assert "- **unmade**: kinetics400 has no table in this data home yet." in page.split("## Left out")[1]
     assert (
         "- **unready**: " in page
         and "harbench prepare many --split official --short-side 64" in page.split("## Left out")[1]

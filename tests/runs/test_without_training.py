@@ -14,31 +14,31 @@ from typer.testing import CliRunner
 
 from harbench import api
 from harbench.cli import app
+from harbench.datasets.tables import listed_classes, load_spec
 from harbench.errors import DatasetError
 from harbench.models.resnet3d import mc3_18
 
-THEIRS = ("zumba", "abseiling", "air drumming", "yoga")
-
 
 def test_weights_are_scored_without_training_under_the_names_of_their_classes(tmp_path: Path) -> None:
-    rng, rows = np.random.default_rng(0), ["media,label,val"]
-    for label in ("abseiling", "air_drumming"):
+    rng, rows = np.random.default_rng(0), ["label,youtube_id,time_start,time_end,split"]
+    for label in ("abseiling", "air drumming"):
         for index in range(2):
-            write_video(tmp_path / "videos" / label / f"{index}.mp4", rng.integers(0, 256, (18, 32, 48, 3), np.uint8))
-            rows.append(f"{label}/{index}.mp4,{label},test")
-    (tmp_path / "videos/samples.csv").write_text("\n".join(rows) + "\n")
+            name = f"{label[:3]}{index}_000001_000011.mp4"
+            write_video(tmp_path / "videos" / label / name, rng.integers(0, 256, (18, 32, 48, 3), np.uint8))
+            rows.append(f"{label},{label[:3]}{index},1,11,validate")
+    (tmp_path / "videos/val.csv").write_text("\n".join(rows) + "\n")
+    theirs = ("zumba", "abseiling", *(each.display for each in listed_classes(load_spec("kinetics400"))))
+    theirs = tuple(dict.fromkeys(theirs))
     torch.manual_seed(0)
-    theirs = mc3_18(len(THEIRS)).eval()
+    model = mc3_18(len(theirs)).eval()
     with torch.no_grad():
-        theirs.fc.bias.copy_(torch.tensor([90.0, 60.0, 30.0, 0.0]))  # of the two asked for, `abseiling` always wins
-    state = {name: tensor.contiguous() for name, tensor in theirs.state_dict().items()}
-    save_file(state, tmp_path / "k400.safetensors", {"classes": json.dumps(THEIRS)})
+        model.fc.bias[theirs.index("abseiling")] = 90.0  # always wins, at whatever place of theirs it stands
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(state, tmp_path / "k400.safetensors", {"classes": json.dumps(theirs)})
 
-    with pytest.raises(DatasetError, match="harbench prepare DIR --name kinetics400"):
+    with pytest.raises(DatasetError, match="harbench prepare kinetics400 --from DIR"):
         api.run(["mc3_18_kinetics400"], home=tmp_path / "home", runs=tmp_path / "runs")
-    prepared = api.prepare(
-        str(tmp_path / "videos"), home=tmp_path / "home", workers=1, own=api.OwnOptions("kinetics400")
-    )
+    prepared = api.prepare("kinetics400", home=tmp_path / "home", source=tmp_path / "videos", workers=1)
     assert prepared.cached == 4
     changed = (
         "train.workers=0",
@@ -59,7 +59,7 @@ def test_weights_are_scored_without_training_under_the_names_of_their_classes(tm
     assert (found["key"]["dataset"], found["key"]["split_set"], found["key"]["label_set"]) == (
         "kinetics400",
         "val",
-        "2 classes",
+        "400 classes",
     )
     with np.load(record.with_name("predictions.npz")) as stored:
         assert (stored["probabilities"].argmax(1) == 0).all()
