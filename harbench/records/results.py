@@ -157,6 +157,8 @@ class PublishedResult:
     family: str
     backbone: str
     params_m: float | None
+    gflops: float | None
+    """Multiply-adds of one view, 10^9."""
     key: Comparability
     protocol: ProtocolFacts
     value: float

@@ -78,6 +78,7 @@ def published_entry(result: PublishedResult) -> Entry:
         source=f"{result.source_title} ({result.source_id})" if result.source_title else result.source_id,
         link=address(result.source_id),
         params_m=result.params_m,
+        gflops=result.gflops,
         year=result.year,
         reason="an upper bound, not a method" if bound else "",
         notes=tuple(notes),

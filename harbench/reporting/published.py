@@ -17,7 +17,7 @@ from harbench.runs.comparability import METRICS
 _KEY = ("label_set", "split_set", "unit", "metric", "level", "given", "kind")
 _PROTOCOL = ("modality", "pretraining", "frames", "time_base", "size", "views", "averaging", "selection")
 COLUMNS = (
-    *("method", "family", "backbone", "params_m"),
+    *("method", "family", "backbone", "params_m", "gflops"),
     *_KEY,
     *_PROTOCOL,
     *("value", "year", "source_title", "source_id", "where_seen", "notes"),
@@ -110,6 +110,11 @@ def _result(row: dict[str, str], dataset: str, where: str) -> PublishedResult:
     params = _number(row, "params_m", where)
     if params is not None and not params > 0:
         raise PublishedError(f"{where}: params_m is {row['params_m']!r}; expected millions of parameters or nothing")
+    gflops = _number(row, "gflops", where)
+    if gflops is not None and not gflops > 0:
+        raise PublishedError(
+            f"{where}: gflops is {row['gflops']!r}; expected 10^9 multiply-adds of one view or nothing"
+        )
     year = _number(row, "year", where)
     if year is not None and (year != int(year) or int(year) not in _YEARS):
         raise PublishedError(f"{where}: year is {row['year']!r}; expected a year or nothing")
@@ -118,6 +123,7 @@ def _result(row: dict[str, str], dataset: str, where: str) -> PublishedResult:
         family=row["family"],
         backbone=row["backbone"],
         params_m=params,
+        gflops=gflops,
         key=Comparability(dataset=dataset, complete="yes", **{part: row[part] for part in _KEY}),
         protocol=ProtocolFacts(**{part: row[part] for part in _PROTOCOL}),
         value=value,

@@ -96,6 +96,7 @@ def _make_published(method: str = "Somebody", value: float = 85.0, **changes: An
         family="3d-cnn",
         backbone="ResNet-18",
         params_m=33.4,
+        gflops=None,
         key=key,
         protocol=protocol,
         value=value,

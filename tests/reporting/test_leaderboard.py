@@ -217,7 +217,7 @@ def test_a_run_that_was_not_exact_says_so(make_run: Run) -> None:
 
 def test_a_data_set_that_has_only_published_numbers(make_published: Published) -> None:
     (table,) = build_leaderboard([], [make_published("a", 70.0, key={"dataset": "kinetics400"})]).tables
-    assert table.title.startswith("kinetics400")
+    assert table.title.startswith("Kinetics-400")
 
 
 # --------------------------------------------------------------------------------------------------------- invariants
@@ -244,6 +244,7 @@ _RESULTS = st.builds(
     family=st.just("3d-cnn"),
     backbone=st.just(""),
     params_m=st.none(),
+    gflops=st.none(),
     key=_KEYS,
     protocol=_PROTOCOLS,
     value=st.floats(0, 100),

@@ -72,6 +72,22 @@ def test_only_the_best_of_very_many_are_drawn(make_published: Published) -> None
     assert min(point.row.value for point in figure.points) == 10.0
 
 
+def test_the_best_number_so_far_over_the_years(make_run: Run, make_published: Published) -> None:
+    rows = [make_published(f"M{year}", value, year=year, params_m=None) for year, value in ((2014, 70.0), (2018, 60.0))]
+    assert scatters(table_of([make_run("mine", top1=65.0)], rows[:1])) == [], "two years are no development"
+    (figure,) = scatters(table_of([make_run("mine", top1=75.0)], rows))
+    assert (figure.cost, [text for _, text in figure.x_ticks]) == (
+        "year",
+        ["2015", "2020", "2025"],
+    )
+    assert {point.row.name.partition(",")[0]: point.index for point in figure.points} == {
+        "mine": 0,
+        "M2014": 1,
+        "M2018": 2,
+    }
+    assert figure.frontier.count("H") == 2, "2018 was no better than 2014"
+
+
 def test_times_of_different_devices_are_not_drawn_together(make_run: Run) -> None:
     timed = [replace(make_run(f"r{index}"), latency_ms=10.0 + index, latency_on="H100") for index in range(3)]
     other = replace(make_run("slow"), latency_ms=900.0, latency_on="CPU, 2 threads")

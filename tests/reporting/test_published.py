@@ -35,6 +35,7 @@ ROW = {
     "family": "3d-cnn",
     "backbone": "",
     "params_m": "1.5",
+    "gflops": "40.7",
     "value": "88.5",
     "year": "2024",
     "metric": "top1",
@@ -168,6 +169,7 @@ def test_a_new_data_set_of_the_user(tmp_path: Path) -> None:
         ({"kind": "shots"}, "kind is 'shots'; expected supervised"),
         ({"given": "hints"}, "expected one of none, boxes, poses"),
         ({"params_m": "-1"}, "params_m"),
+        ({"gflops": "0"}, "gflops"),
         ({"year": "20240"}, "year"),
         ({"year": "2024.5"}, "year"),
     ],
@@ -190,7 +192,7 @@ def test_order_duplicates_and_columns(tmp_path: Path) -> None:
     with pytest.raises(PublishedError, match="expected the columns method,family"):
         load_published("toy", tmp_path)
     path.write_text(",".join(COLUMNS) + "\nonly,three,fields\n")
-    with pytest.raises(PublishedError, match="expected 25 fields, found 3"):
+    with pytest.raises(PublishedError, match="expected 26 fields, found 3"):
         load_published("toy", tmp_path)
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(PublishedError, match="not a UTF-8 csv file"):

@@ -1,4 +1,4 @@
-"""Figures of a page as places in a drawing: number against cost, training curves, confusions. The templates draw them."""
+"""Figures of a page as places in a drawing: number against cost and year, curves, confusions. The templates draw them."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Scatter:
     labels: tuple[tuple[float, float, str, str], ...]
     """(x, y, anchor, name) beside points, where they cover nothing."""
     frontier: str
-    """Path of the best ranked number for its cost or less."""
+    """Path of the best ranked number for its cost or less, or of its year or before."""
     bounds: tuple[tuple[float, str], ...]
     """Height and name of the upper bounds, drawn as dashed lines."""
     x_ticks: list[tuple[float, str]]
@@ -107,14 +107,15 @@ class Scatter:
 
 
 def scatters(table: Table) -> list[Scatter]:
-    """A figure for every cost that at least three rows of the table have: parameters, multiply-adds, and time on the
-    device on which most of the rows were timed."""
+    """A figure for every cost that at least three rows of the table have: parameters, multiply-adds, and time on the device
+    on which most of the rows were timed; and for the year where they are of three years at least."""
     devices = Counter(row.latency_on for row in table.rows if row.latency_ms)
     device = devices.most_common(1)[0][0] if devices else ""
     costs: dict[tuple[str, str], Callable[[Row], float | None]] = {
         ("parameters", "parameters, millions"): lambda row: row.params_m,
         ("GFLOPs", "GFLOPs of one view, multiply-adds"): lambda row: row.gflops,
         ("latency", f"milliseconds a view, {device}"): lambda row: row.latency_ms if row.latency_on == device else None,
+        ("year", "year of publication, or of the run"): lambda row: row.year,
     }
     drawn = (_scatter(table, name, title, cost) for (name, title), cost in costs.items())
     return [figure for figure in drawn if figure is not None]
@@ -124,11 +125,13 @@ def _scatter(table: Table, name: str, title: str, cost: Callable[[Row], float | 
     rows = [(index, row) for index, row in enumerate(table.rows) if row.kind != "bound"]
     known = [(index, row, value) for index, row in rows if (value := cost(row))]
     bounds = [row for row in table.rows if row.kind == "bound"]
-    if len(known) < _FEWEST:
+    if len(known) < _FEWEST or (name == "year" and len({value for _, _, value in known}) < _FEWEST):
         return None
     drawn = sorted(known, key=lambda each: -each[1].value)[:_MOST]
     drawn.sort(key=lambda each: (each[1].kind == "run", each[0]))
-    x = logarithmic([value for _, _, value in drawn], _LEFT + 4, WIDTH - _RIGHT)
+    costs = [value for _, _, value in drawn]
+    ends = _LEFT + 4, WIDTH - _RIGHT
+    x = Axis(min(costs) - 0.5, max(costs) + 0.5, *ends) if name == "year" else logarithmic(costs, *ends)
     y = linear([row.value for row in (*(row for _, row, _ in drawn), *bounds)], HEIGHT - _BOTTOM, _TOP)
     points = tuple(Point(x.at(value), y.at(row.value), row, index) for index, row, value in drawn)
     best = _frontier(points)
@@ -141,7 +144,7 @@ def _scatter(table: Table, name: str, title: str, cost: Callable[[Row], float | 
         labels=_labels([*best, *(point for point in points if point.row.kind == "run")], points),
         frontier=f"M{best[0].x:g} {best[0].y:g}{steps}H{WIDTH - _RIGHT}" if best else "",
         bounds=tuple((y.at(row.value), row.name) for row in bounds),
-        x_ticks=x.ticks(),
+        x_ticks=[tick for tick in x.ticks() if name != "year" or "." not in tick[1]],
         y_ticks=y.ticks(),
         left_out=len(known) - len(drawn),
         unknown=len(rows) - len(known),

@@ -41,6 +41,16 @@ function limit(board) {
   more.hidden = whole || found.length <= FIRST;
   more.textContent = `Show all ${found.length.toLocaleString("en")} rows`;
 }
+/* Of the protocol the columns that people read first stay; the others unfold. */
+const KEPT = ["modality", "pretraining", "views", "selection"];
+const folds = document.head.appendChild(document.createElement("style")).sheet;
+for (const board of boards) {
+  const folded = [...board.querySelectorAll("th[data-part]")].filter(head => !KEPT.includes(head.dataset.part));
+  if (!folded.length) continue;
+  const cells = folded.map(head => `.board:not(.unfolded) #${CSS.escape(board.querySelector("table").id)} tr:not(.group) > :nth-child(${head.cellIndex + 1})`);
+  folds.insertRule(`${cells.join()} { display: none }`);
+  board.querySelector(".columns").hidden = false;
+}
 form.addEventListener("input", filter);
 form.addEventListener("submit", event => event.preventDefault());
 form.addEventListener("reset", () => { setTimeout(filter); words.focus(); });
@@ -98,6 +108,7 @@ document.addEventListener("click", event => {
   const target = event.target, button = target.closest("[data-sort]"), point = target.closest("[data-point]");
   if (button) sort(button);
   else if (target.closest(".close") || target === panel) panel.close();
+  else if (target.matches(".columns")) target.ariaPressed = target.closest(".board").classList.toggle("unfolded");
   else if (target.matches(".more")) { target.closest(".board").classList.add("whole"); limit(target.closest(".board")); }
   else if (point) mark(point);
   else if (target.closest("a")) { if (target.closest("a.name")) opener = target.closest("a.name"); }
