@@ -93,7 +93,7 @@ def doctor(
 def _weights() -> Iterator[Part]:
     """A part for each file of published weights, with the recipes that start from it."""
     from harbench.errors import WeightsError
-    from harbench.models.hubs import check_hub, hub_of, is_published
+    from harbench.models.hubs import check_hub, hub_of, is_published, license_of
     from harbench.recipe import Recipe, load_any
     from harbench.recipe.load import recipe_paths
 
@@ -103,7 +103,8 @@ def _weights() -> Iterator[Part]:
         if isinstance(recipe, Recipe) and is_published(recipe.model.weights):
             users.setdefault(hub_of(recipe.model).url, (recipe.model, []))[1].append(path.stem)
     for url, (config, names) in sorted(users.items()):
-        hub, purpose = hub_of(config), ", ".join(names)
+        hub = hub_of(config)
+        purpose = f"{', '.join(names)}; license: {license_of(hub)}"
         name = hub.repo or hub.file.name
         if not hub.file.is_file():
             yield Part(name, False, "", purpose, f"not here; fetched when first used, from {url}")

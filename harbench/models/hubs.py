@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import inspect
 import logging
+import os
 import re
 import urllib.parse
 import urllib.request
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from harbench.errors import WeightsError
-from harbench.files import sha256
+from harbench.files import sha256, write_text
 from harbench.recipe import ModelConfig
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ class Hub:
     """`owner/name` on Hugging Face; empty for torchvision and for a link."""
     classes: tuple[str, ...] = ()
     """Names of the classes of its classification layer, in order; empty: not stated."""
+    license: str = ""
+    """As its publisher's library states it; empty: not stated."""
     mean_std: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     """Channel mean and deviation on [0, 1] that it was trained with; None: not stated."""
 
@@ -93,32 +96,65 @@ def fetched(hub: Hub) -> Path:
     if hub.file.is_file():
         return hub.file
     logger.info("downloading %s to %s", hub.what, hub.file)
-    try:
-        if hub.repo:
-            from huggingface_hub import hf_hub_download
+    failed: BaseException | None = None
+    for url in _addresses(hub):
+        try:
+            if hub.repo:
+                from huggingface_hub import hf_hub_download
 
-            return Path(hf_hub_download(hub.repo, hub.url.rpartition("/")[2]))
-        import torch
+                return Path(hf_hub_download(hub.repo, hub.url.rpartition("/")[2]))
+            import torch
 
-        hub.file.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(hub.url, str(hub.file), hash_prefix=_hash_of(hub), progress=False)
-    except (*UNREACHABLE, RuntimeError) as error:  # RuntimeError: torch.hub's word for a wrong hash
-        raise _unreachable(hub, error) from None
-    return hub.file
+            hub.file.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(hub.file), hash_prefix=_hash_of(hub), progress=False)
+        except (*UNREACHABLE, RuntimeError) as error:  # RuntimeError: torch.hub's word for a wrong hash
+            failed = failed or error
+        else:
+            if not _hash_of(hub):  # nobody states it: from now on it is what came first
+                write_text(_noted_hash(hub), sha256(hub.file) + "\n")
+            return hub.file
+    assert failed is not None
+    raise _unreachable(hub, failed) from None
 
 
 def check_hub(hub: Hub) -> None:
     """WeightsError when the file is neither here and whole nor in reach."""
     if not hub.file.is_file():
-        try:
-            urllib.request.urlopen(hub.url, timeout=10).close()
-        except UNREACHABLE as error:
-            raise _unreachable(hub, error) from None
-    elif not hub.repo and not sha256(hub.file).startswith(_hash_of(hub)):
+        failed: BaseException | None = None
+        for url in _addresses(hub):
+            try:
+                urllib.request.urlopen(url, timeout=10).close()
+            except UNREACHABLE as error:
+                failed = failed or error
+            else:
+                return
+        raise _unreachable(hub, failed or OSError("no address")) from None
+    if (expected := _hash_of(hub)) and not (found := sha256(hub.file)).startswith(expected):
         raise WeightsError(
-            f"{hub.what}: {hub.file} ({hub.file.stat().st_size:,} bytes) is truncated or damaged: its SHA-256 does not "
-            f"begin with {_hash_of(hub)} as its name says. Delete it, then run again or put a whole copy there."
+            f"{hub.what}: {hub.file} ({hub.file.stat().st_size:,} bytes) is truncated or damaged, or was changed: expected "
+            f"the SHA-256 {expected}{'...' * (len(expected) < 64)}, found {found}. Delete it, then run again or put a whole "
+            "copy there."
         )
+
+
+def license_of(hub: Hub) -> str:
+    """The license of published weights, as far as it was read; what their makers say beside their code holds."""
+    known = (words for start, words in _LICENSES.items() if hub.url.startswith(start))
+    return hub.license or next(known, "not read")
+
+
+_LICENSES = {
+    "https://download.pytorch.org/models/": "BSD-3-Clause (torchvision)",
+    "https://download.openmmlab.com/mmaction/": "Apache-2.0 (mmaction2)",
+    "https://dl.fbaipublicfiles.com/pytorchvideo/": "Apache-2.0 (PyTorchVideo)",
+    "https://huggingface.co/microsoft/xclip-": "MIT",
+}
+
+
+def _addresses(hub: Hub) -> list[str]:
+    """The publisher's address, then that of the same file at HARBENCH_WEIGHTS_MIRROR. Hugging Face has HF_ENDPOINT."""
+    mirror = os.environ.get("HARBENCH_WEIGHTS_MIRROR", "")
+    return [hub.url, *([f"{mirror.rstrip('/')}/{hub.file.name}"] if mirror and not hub.repo else [])]
 
 
 def _architecture(config: ModelConfig) -> str:
@@ -139,7 +175,7 @@ def _timm(config: ModelConfig, architecture: str) -> Hub:
     if config.weights != "imagenet" or published is None or not published.hf_hub_id:
         raise WeightsError(f"model.weights: there are no {what}; train from scratch with --set model.weights=null")
     hub = _on_huggingface(what, published.hf_hub_id, "model.safetensors")
-    return replace(hub, mean_std=(tuple(published.mean), tuple(published.std)))
+    return replace(hub, license=published.license or "", mean_std=(tuple(published.mean), tuple(published.std)))
 
 
 def _hub_file(url: str) -> Path:
@@ -166,9 +202,22 @@ def _on_huggingface(what: str, repo: str, file: str) -> Hub:
 
 
 def _hash_of(hub: Hub) -> str:
-    """The first hex digits of the SHA-256 that torchvision's and OpenMMLab's file names carry; empty for a name without."""
-    found = re.search(r"-([0-9a-f]{8,})\.", hub.file.name)
-    return found[1] if found else ""
+    """Hex digits with which the SHA-256 of the file begins; empty: not known.
+
+    They stand in the names of torchvision's and OpenMMLab's files, and are the name of a file in Hugging Face's cache; of
+    any other they are noted when it is fetched first.
+    """
+    if found := re.search(r"-([0-9a-f]{8,})\.", hub.file.name):
+        return found[1]
+    if hub.repo:
+        blob = hub.file.resolve().name
+        return blob if re.fullmatch(r"[0-9a-f]{64}", blob) else ""
+    noted = _noted_hash(hub)
+    return noted.read_text(encoding="utf-8").strip() if noted.is_file() else ""
+
+
+def _noted_hash(hub: Hub) -> Path:
+    return hub.file.with_name(f"{hub.file.name}.sha256")
 
 
 def _unreachable(hub: Hub, error: BaseException) -> WeightsError:

@@ -50,9 +50,8 @@ def check(
         HarbenchError: there is nothing to check.
     """
     chosen, broken = _chosen(names, runs)
-    groups, unread = _groups(chosen, runs)
+    verdicts, unread = verdicts_of(chosen, home=home, runs=runs)
     broken |= unread
-    verdicts = tuple(found for group in groups for found in _verdicts(*group, home))
     if not verdicts:
         raise HarbenchError(
             f"there is nothing to check: no finished run under {runs} has a recipe with expect:.\n"
@@ -65,13 +64,19 @@ def check(
     return CheckReport(verdicts, sum(each.state == "BELOW" for each in verdicts), output, broken)
 
 
+def verdicts_of(records: Sequence[RunRecord], *, home: Path, runs: Path) -> tuple[tuple[Verdict, ...], dict[str, str]]:
+    """A verdict on every number that the recipes of these runs state, and folders whose recipe is damaged, with the reason."""
+    groups, broken = _groups(records, runs)
+    return tuple(found for group in groups for found in _verdicts(*group, home)), broken
+
+
 def _chosen(names: Sequence[str], runs: Path) -> tuple[list[RunRecord], dict[str, str]]:
     """The finished runs that are meant, and those of the same recipes that cannot be read."""
     from harbench.recipe.load import find_recipe
     from harbench.runs.folder import load_run, load_runs
 
     records, damaged = load_runs(runs)
-    plain = [each for each in records if not _variant(each) or each.protocol.selection == "test"]
+    plain = [each for each in records if not is_variant(each) or each.protocol.selection == "test"]
     if not names:
         return plain, damaged
     found: list[RunRecord] = []
@@ -94,7 +99,7 @@ def _chosen(names: Sequence[str], runs: Path) -> tuple[list[RunRecord], dict[str
     return list({each.folder: each for each in found}.values()), broken
 
 
-def _variant(record: RunRecord) -> bool:
+def is_variant(record: RunRecord) -> bool:
     """Whether a run was made with overrides or a tag."""
     return "+" in record.folder.split("/")[1]
 
@@ -123,6 +128,8 @@ def _expected(folder: Path) -> tuple[ExpectConfig, ...]:
     from harbench.recipe import ExpectConfig, load_document
 
     path = folder / "recipe.yaml"
+    if path.is_file() and "\nexpect: []" in path.read_text(encoding="utf-8", errors="replace"):
+        return ()  # as most are; reading YAML takes milliseconds
     try:
         return tuple(ExpectConfig.model_validate(each) for each in load_document(path).get("expect") or ())
     except (RecipeError, ValidationError, TypeError) as error:

@@ -51,6 +51,7 @@ def report(
         HarbenchError: there is neither a run nor a published number to show.
     """
     from harbench.datasets.tables import load_spec, published_names
+    from harbench.reporting.check import is_variant, verdicts_of
     from harbench.reporting.details import load_details
     from harbench.reporting.leaderboard import build_leaderboard
     from harbench.reporting.page.build import render_page
@@ -75,6 +76,8 @@ def report(
             + "Run a recipe first:  harbench run recipes/motion3d_sample.yaml   (see `harbench recipes`)"
         )
     broken |= _broken_datasets(own, home)
+    verdicts, unread = verdicts_of([each for each in own if not is_variant(each)], home=home, runs=runs)
+    broken |= unread
     board = replace(build_leaderboard(own, published, home), broken=broken)
 
     def read() -> Iterator[RunDetail]:
@@ -86,7 +89,7 @@ def report(
 
     stem = "-".join(chosen) if len(chosen) <= 3 else "leaderboard"
     page = output / f"{stem}.html"
-    write_text(page, render_page(board, read()))
+    write_text(page, render_page(board, read(), verdicts))
     files = tuple(output / f"{stem}.{kind}" for kind in FORMATS)
     for path, kind in zip(files, FORMATS, strict=True):
         write_text(path, render(board, kind))

@@ -89,6 +89,6 @@ def test_weights_that_are_here_are_checked(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(checkup, "_LIBRARIES", ())
     found = {part.name: part for part in api.doctor(home=tmp_path, weights=True).parts}
     assert "truncated or damaged" in found["mc3_18-a90a0ba3.pth"].advice
-    assert found["X3D_M.pyth"].works and found["X3D_M.pyth"].purpose == "x3d_m"
+    assert found["X3D_M.pyth"].works and found["X3D_M.pyth"].purpose == "x3d_m; license: Apache-2.0 (PyTorchVideo)"
     assert found["r3d_18-b3b3357e.pth"].advice.startswith("not here; fetched when first used, from https://")
     assert "frozen_probe" in found["resnet50-11ad3fa6.pth"].purpose

@@ -212,6 +212,44 @@ def test_a_download_is_checked_against_its_name(hub: Path, monkeypatch: pytest.M
     assert torch.equal(model.state_dict()["stem.0.weight"], state["stem.0.weight"])
 
 
+def test_a_file_without_a_stated_hash_is_held_to_what_came_first(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = ModelConfig(name="small_cnn", weights="https://example.org/zoo/small.pth")
+    asked: list[str] = []
+
+    def fetch(url: str, target: str, hash_prefix: str, progress: bool) -> None:
+        asked.append(url)
+        if "example.org" in url:
+            raise OSError("gone")
+        torch.save(trained(), target)
+
+    def opened(url: str, timeout: float) -> io.BytesIO:
+        if "example.org" in url:
+            raise OSError("gone")
+        return io.BytesIO()
+
+    monkeypatch.setattr("urllib.request.urlopen", opened)
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    with pytest.raises(WeightsError, match="cannot be downloaded"):
+        build_model(config, 3)
+    monkeypatch.setenv("HARBENCH_WEIGHTS_MIRROR", "https://mirror.local/weights/")
+    assert same_body(build_model(config, 3), trained())
+    assert asked == ["https://example.org/zoo/small.pth", "https://mirror.local/weights/small.pth"]
+    digest = hashlib.sha256((hub / "small.pth").read_bytes()).hexdigest()
+    assert (hub / "small.pth.sha256").read_text().strip() == digest
+    torch.save(trained() | {"more": torch.zeros(1)}, hub / "small.pth")
+    with pytest.raises(WeightsError, match=f"expected the SHA-256 {digest}, found [0-9a-f]{{64}}"):
+        build_model(config, 3)
+
+
+def test_hugging_faces_cache_is_checked_too(tmp_path: Path) -> None:
+    blob = tmp_path / "blobs" / ("ab" * 32)
+    blob.parent.mkdir()
+    blob.write_bytes(b"something else")
+    (tmp_path / "model.safetensors").symlink_to(blob)
+    with pytest.raises(WeightsError, match=f"expected the SHA-256 {'ab' * 32}, found "):
+        hubs.check_hub(hubs.Hub("w", tmp_path / "model.safetensors", "https://huggingface.co/a/b", "a/b"))
+
+
 def test_weights_by_link_are_kept_and_checked_as_a_hubs(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = ModelConfig(name="small_cnn", weights="https://example.org/zoo/small-0123abcd.pth?download=1")
     with pytest.raises(

@@ -16,6 +16,7 @@ from harbench.reporting.leaderboard import build_leaderboard
 from harbench.reporting.page import build
 from harbench.reporting.page.build import render_page
 from harbench.reporting.published import load_published
+from harbench.reporting.verdicts import Target, Verdict
 
 VOID = {"meta", "input", "img", "br"}
 
@@ -99,6 +100,14 @@ def test_the_page_shows_every_row_and_escapes_names(board: Leaderboard) -> None:
             assert note in shown
     assert text.count('<tr class="run') == 2
     assert text.count('<tr class="published') == 4
+
+
+def test_what_was_reproduced_here_is_said_first(board: Leaderboard, make_run: Callable[..., RunRecord]) -> None:
+    own = make_run("mc3_18", seed=0, top1=88.0)
+    target = Target(88.2, 1.0, "a paper", own.key, own.protocol)
+    found = Verdict("mc3_18", own.folder, target, "REPRODUCED", 88.0, 1, None, None, (), ())
+    page = Page(render_page(board, (), [found]))
+    assert "reproduced here 88.00 mc3_18, published 88.20" in words(page.text)
 
 
 def test_a_panel_has_record_recipe_command_and_figures(board: Leaderboard, detail: RunDetail) -> None:

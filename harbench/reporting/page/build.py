@@ -23,6 +23,8 @@ from harbench.runs.comparability import METRICS, key_differences, part_words, un
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from harbench.reporting.verdicts import Verdict
+
 MAX_PAGE = 4_800_000
 """Bytes of a page: it must go into a mail and open on a phone."""
 _ROW = 900
@@ -70,6 +72,8 @@ class DatasetView:
     runs: int
     shown: int
     """Runs whose panel is in the page."""
+    verdicts: tuple[Verdict, ...]
+    """On the numbers that the recipes of its runs state."""
 
     @property
     def best(self) -> list[tuple[str, Row, TableView]]:
@@ -88,7 +92,7 @@ class DatasetView:
         return [(name, row, view) for name, (row, view) in found.items()]
 
 
-def render_page(board: Leaderboard, details: Iterable[RunDetail] = ()) -> str:
+def render_page(board: Leaderboard, details: Iterable[RunDetail] = (), verdicts: Sequence[Verdict] = ()) -> str:
     """The whole page. `details` are taken in their order for as long as they fit; how many did not is said."""
     environment = _environment()
     panels: dict[str, str] = {}
@@ -110,7 +114,7 @@ def render_page(board: Leaderboard, details: Iterable[RunDetail] = ()) -> str:
         panels[detail.record.folder] = panel
     return environment.get_template("page.html.j2").render(
         board=board,
-        datasets=_datasets(board, panels),
+        datasets=_datasets(board, panels, verdicts),
         panels=panels,
         choices=_choices(board),
         full=room < 0,
@@ -157,7 +161,7 @@ def _siblings(board: Leaderboard) -> dict[str, list[str]]:
     return {stem: sorted(folders) for stem, folders in found.items()}
 
 
-def _datasets(board: Leaderboard, panels: Iterable[str]) -> list[DatasetView]:
+def _datasets(board: Leaderboard, panels: Iterable[str], verdicts: Sequence[Verdict]) -> list[DatasetView]:
     by_name: dict[str, list[Table]] = {}
     for table in board.tables:
         by_name.setdefault(table.key.dataset, []).append(table)
@@ -166,7 +170,8 @@ def _datasets(board: Leaderboard, panels: Iterable[str]) -> list[DatasetView]:
     for name, tables in by_name.items():
         runs = {folder for table in tables for row in table.rows for folder in row.runs}
         shown = tuple(_table_view(f"{name}-{index}", table, tables[0]) for index, table in enumerate(tables, 1))
-        views.append(DatasetView(name, shown, len(runs), len(runs & included)))
+        reached = tuple(each for each in verdicts if each.target.key.dataset == name)
+        views.append(DatasetView(name, shown, len(runs), len(runs & included), reached))
     return views
 
 
