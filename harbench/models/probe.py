@@ -14,6 +14,14 @@ TEMPERATURE = 0.07
 """As DINO's weighted nearest-neighbor classifier (arXiv:2104.14294, appendix F)."""
 
 
+class Entered(nn.Module):
+    """In place of a classification layer: what enters it, whatever stands beside."""
+
+    def forward(self, features: torch.Tensor, *beside: object) -> torch.Tensor:
+        """`features` as they are."""
+        return features
+
+
 class Body(nn.Module):
     """A model without its classification layer: the features that would enter it."""
 
@@ -24,7 +32,7 @@ class Body(nn.Module):
         self.layer = layer
         entered: list[torch.Tensor] = []  # no attribute, which torch.export would not let change
         self._take: Callable[[], torch.Tensor] = entered.pop
-        model.set_submodule(layer, nn.Identity())
+        model.set_submodule(layer, Entered())
         model.get_submodule(layer).register_forward_pre_hook(lambda _, inputs: entered.append(inputs[0]))
 
     def forward(self, clips: torch.Tensor, *beside: torch.Tensor) -> torch.Tensor:

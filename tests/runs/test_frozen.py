@@ -15,7 +15,9 @@ from toys import TINY_TEXT, TINY_TOWER, Work, many_people, tokenizer_beside
 from harbench import api
 from harbench.evaluation import features
 from harbench.inference.predictor import Predictor
+from harbench.models.build import build_model
 from harbench.models.probe import Attentive, Neighbors
+from harbench.recipe import ModelConfig
 from harbench.records import ClassLabel, RunReport, Sample, SplitTable
 from harbench.runs.folder import load_predictions, load_run
 from harbench.runs.inputs import draw_shots
@@ -137,6 +139,19 @@ def test_a_zero_shot_run_sees_no_training_sample(work: Work, worded: tuple[str, 
         np.testing.assert_allclose(found.probabilities, expected, atol=1e-4)
     again = api.evaluate(folder, home=work.home, runs=work.runs, device="cpu")
     assert again.metrics["top1"] == pytest.approx(done.metrics["top1"])
+
+
+@pytest.mark.parametrize("name", ["clip", "xclip"])
+def test_a_probe_reads_what_is_compared_with_words(name: str) -> None:
+    args = {"vision": TINY_TOWER, "text": TINY_TEXT, "dim": 16}
+    if name == "xclip":
+        small = {"mit_hidden_size": 16, "mit_intermediate_size": 32, "mit_num_attention_heads": 2}
+        args |= {"frames": 4, "vision": {**TINY_TOWER, **small}}
+    model = build_model(ModelConfig(name=name, args=args, probe="linear"), 3).eval()
+    with torch.inference_mode():
+        features = model.body(torch.randn(2, 3, 4, 32, 32))
+    assert features.shape == (2, 1, 16)
+    torch.testing.assert_close(features.norm(dim=-1), torch.ones(2, 1))
 
 
 def test_from_base_to_novel_classes(work: Work, worded: tuple[str, ...]) -> None:
