@@ -17,7 +17,7 @@ from torch import nn
 from harbench.errors import MediaError, damage
 from harbench.evaluation.predict import autocast
 from harbench.files import locked, replacing
-from harbench.frames.clips import ClipDataset, evaluation_keys
+from harbench.frames.clips import ClipDataset, evaluation_batches
 from harbench.frames.loader import load_each, model_inputs
 from harbench.models.probe import Body
 from harbench.records import Track, silent
@@ -114,10 +114,7 @@ def _computed(
     body: Body, data: ClipDataset, rows: Sequence[int], config: FeatureConfig, track: Track
 ) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, str]]:
     """Sample id -> `[views, T, D]`, and why some have none."""
-    wanted = set(rows)
-    keys = [key for key in evaluation_keys(len(data), data.views).tolist() if key[2] in wanted]
-    size = data.eval.batch_size
-    batches = [keys[first : first + size] for first in range(0, len(keys), size)]
+    batches = evaluation_batches(data, rows)
     found: dict[int, dict[int, npt.NDArray[np.float32]]] = defaultdict(dict)
     failed: dict[str, str] = {}
     body.to(config.device).eval()

@@ -13,7 +13,7 @@ from torch import nn
 
 from harbench.errors import MediaError
 from harbench.evaluation import distributed
-from harbench.frames.clips import ClipDataset, evaluation_keys
+from harbench.frames.clips import ClipDataset, evaluation_batches
 from harbench.frames.loader import load_each, model_inputs
 from harbench.records import Predictions, Track, silent
 
@@ -52,8 +52,7 @@ def predict(
         raise ValueError("expected data made for evaluation, found data made for training")
     if not len(data):
         raise MediaError("there are no samples to score")
-    keys, size = evaluation_keys(len(data), data.views).tolist(), config.batch_size
-    mine = [keys[start : start + size] for start in range(0, len(keys), size)][distributed.rank() :: distributed.size()]
+    mine = evaluation_batches(data)[distributed.rank() :: distributed.size()]
     batches = load_each(data, mine, workers)
     scores: _Scores | None = None
     failed: dict[int, str] = {}

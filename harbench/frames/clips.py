@@ -7,7 +7,7 @@ falls into, and where a killed training goes on change no pixel of it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import groupby
@@ -36,6 +36,8 @@ Views = tuple[npt.NDArray[Any], npt.NDArray[Any] | None]
 """Frames, and the joints beside them where pictures come with poses."""
 Source = tuple[npt.NDArray[Any], npt.NDArray[Any] | None, FramePairs | None]
 """What was read: frames, joints beside them, and where in the joints of a whole sample the clip is."""
+Read = Callable[[str, npt.NDArray[np.int64]], npt.NDArray[Any]]
+"""Frames of a media by their numbers, as `FrameCache.read`."""
 Reorder = Callable[[npt.NDArray[np.int64], np.random.Generator], npt.NDArray[np.int64]]
 """Frame numbers of a clip, `[T]`, in the order in which they are read instead; of the whole sample where motion is taken
 before the clip, which then is that of the frames in their new order."""
@@ -83,6 +85,17 @@ def training_keys(num_rows: int, epoch: int, seed: int, clips: int = 1) -> Keys:
     """
     view, rows = np.divmod(generator(seed, epoch, "order").permutation(num_rows * clips), num_rows)
     return np.stack([np.full(len(rows), epoch), np.arange(len(rows)), rows, view], axis=1)
+
+
+def evaluation_batches(data: ClipDataset, rows: Collection[int] | None = None) -> list[list[Key]]:
+    """The keys of all views of all (or of some) rows in batches of `eval.batch_size`.
+
+    A sample is whole in one batch where its views fit into it, so that they share what is decoded.
+    """
+    wanted = range(len(data)) if rows is None else set(rows)
+    keys = [key for key in evaluation_keys(len(data), data.views).tolist() if key[2] in wanted]
+    size = data.eval.batch_size // data.views * data.views or data.eval.batch_size
+    return [keys[first : first + size] for first in range(0, len(keys), size)]
 
 
 def evaluation_keys(num_rows: int, views: int) -> Keys:
@@ -179,18 +192,23 @@ class ClipDataset:
         return Clip(str(self._ids[key[2]]), int(self.targets[key[2]]), key[3], clip, poses)
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
-        """The views that can be made, and why the others cannot. Spatial crops share what was read."""
+        """The views that can be made, and why the others cannot.
+
+        Spatial crops share what was read, and the clips of an evaluated sample every frame that was decoded.
+        """
         import torch
 
         made: list[tuple[Key, Views]] = []
         failed: dict[int, str] = {}
-        for _, same in groupby(keys, lambda key: (key[0], key[2], self._clip_of(key))):
-            crops = list(same)
-            try:
-                source = self._read(crops[0])
-                made += [(key, self._view(key, source)) for key in crops]
-            except HarbenchError as error:
-                failed[crops[0][2]] = str(error)
+        for _, of_sample in groupby(keys, lambda key: (key[0], key[2])):
+            read = self._cache.read if self.train or self.eval.clips == 1 else _decoded_once(self._cache)
+            for _, same in groupby(of_sample, self._clip_of):
+                crops = list(same)
+                try:
+                    source = self._read(crops[0], read)
+                    made += [(key, self._view(key, source)) for key in crops]
+                except HarbenchError as error:
+                    failed[crops[0][2]] = str(error)
         rows = np.array([key[2] for key, _ in made], dtype=np.int64)
         return Batch(
             frames=_stack([frames for _, (frames, _) in made]),
@@ -205,7 +223,7 @@ class ClipDataset:
 
     def view(self, key: Key) -> Views:
         """One view as arrays, without torch. Raises HarbenchError where it cannot be made."""
-        return self._view(key, self._read(key))
+        return self._view(key, self._read(key, self._cache.read))
 
     def _clip_of(self, key: Key) -> int:
         return 0 if self.train else key[3] // self.eval.crops
@@ -214,7 +232,7 @@ class ClipDataset:
         """Time and space have generators of their own: another way of sampling leaves the augmentation as it was."""
         return generator(self._seed, key[0], self._ids[key[2]], key[3], purpose)
 
-    def _read(self, key: Key) -> Source:
+    def _read(self, key: Key, read_frames: Read) -> Source:
         """The stored frames of a temporal clip, `[T, ...]`, and the joints of the same frames, `[T, M, V, C]`.
 
         With `InputConfig.whole_tracks` the joints are those of all frames of the sample, and where the clip is among them.
@@ -229,7 +247,7 @@ class ClipDataset:
         num_clips, rng = (1, self._generator(key, "time")) if self.train else (self.eval.clips, None)
         clips = clip_indices(source, self._config.clip, num_clips, rng)
         indices, tracks, at = self._frames_of(key, clips[self._clip_of(key)], start, end)
-        read = self._cache.read(media, tracks if self._poses is None else indices)
+        read = read_frames(media, tracks if self._poses is None else indices)
         joints = None if self._poses is None else self._poses.read(media, tracks)
         if (
             not self.train
@@ -267,6 +285,19 @@ class ClipDataset:
             source = crop_box(source, tuple(box.tolist()))
         beside = None if joints is None else STREAMS["pose"].augment(joints, self._config, view)
         return stream.augment(source, self._config, view), beside
+
+
+def _decoded_once(cache: FrameCache) -> Read:
+    """`cache.read` of a single media that keeps its frames, so that clips which overlap share them."""
+    kept: dict[int, npt.NDArray[Any]] = {}
+
+    def read(media: str, indices: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        new = np.array(sorted(set(indices.tolist()) - kept.keys()), np.int64)
+        if len(new):
+            kept.update(zip(new.tolist(), cache.read(media, new), strict=True))
+        return np.stack([kept[index] for index in indices.tolist()])
+
+    return read
 
 
 def _somebody(frames: npt.NDArray[Any]) -> bool:

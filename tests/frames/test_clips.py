@@ -18,7 +18,16 @@ import torch
 from torchvision.transforms import functional as reference
 
 from harbench.errors import MediaError, RecipeError
-from harbench.frames.clips import Batch, Beside, ClipDataset, Key, evaluation_keys, generator, training_keys
+from harbench.frames.clips import (
+    Batch,
+    Beside,
+    ClipDataset,
+    Key,
+    evaluation_batches,
+    evaluation_keys,
+    generator,
+    training_keys,
+)
 from harbench.frames.loader import load_each
 from harbench.frames.streams import normalize
 from harbench.recipe import EvalConfig, InputConfig
@@ -332,6 +341,7 @@ def test_normalize_is_torchvision_s(preset: str) -> None:
         "kinetics400": ([0.43216, 0.394666, 0.37645], [0.22803, 0.22145, 0.216989]),
         "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
         "slowfast": ([0.45] * 3, [0.225] * 3),
+        "clip": ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]),
         "half": ([0.5] * 3, [0.5] * 3),
         "none": ([0.0] * 3, [1.0] * 3),
     }[preset]
@@ -349,3 +359,27 @@ def test_gray_becomes_three_equal_channels() -> None:
     frames = torch.randint(0, 256, (2, 1, 4, 5, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     result = normalize(frames, config(normalize="half", channels="gray"))
     torch.testing.assert_close(result, (frames / 255 * 2 - 1).expand(2, 3, 4, 5, 6))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 9, 20])
+def test_the_clips_of_a_sample_share_what_is_decoded(batch_size: int) -> None:
+    asked: list[tuple[str, int]] = []
+
+    class Counting(MemoryCache):
+        def read(self, media: str, indices: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+            asked.extend((media, index) for index in indices.tolist())
+            return super().read(media, indices)
+
+    data = dataset(3, train=False)
+    data.eval = EvalConfig(clips=3, crops=3, batch_size=batch_size)
+    batches = evaluation_batches(data)
+    assert [key for batch in batches for key in batch] == evaluation_keys(3, 9).tolist()
+    whole = {1: 1, 4: 4, 9: 9, 20: 18}[batch_size]
+    assert all(len(batch) == whole for batch in batches[:-1])
+    counted = data.with_cache(Counting({f"a/s{n}.avi": video(n) for n in range(3)}))
+    for batch in batches:
+        made = counted.__getitems__([tuple(key) for key in batch])
+        for key, frames in zip(batch, made.frames, strict=True):
+            assert np.array_equal(frames, data.view(tuple(key))[0])
+    if batch_size >= 9:
+        assert len(set(asked)) == len(asked), "a frame was decoded twice"
