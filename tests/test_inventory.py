@@ -48,7 +48,7 @@ CALLS: tuple[tuple[str, str, int], ...] = (
     ("ablate", f"ablate {MANY} --device cpu", 0),
     ("features", f"features {MANY} --device cpu", 0),
     ("doctor", "doctor", 0),
-    ("bench", "bench --from long --clips 4", 0),
+    ("bench", "bench decode --from long --clips 4 --rounds 1", 0),
     ("recipes --schema", "recipes --schema", 0),
     ("reproduce", "reproduce expects.yaml --device cpu --output reproduced.md", 4),
     ("check", "check expects.yaml", 4),

@@ -126,14 +126,18 @@ def _converted(done: api.Conversion) -> str:
 @app.command()
 def bench(
     context: typer.Context,
-    source: Annotated[Path, typer.Option("--from", help="Folder of videos.")],
+    what: Annotated[
+        str, typer.Argument(metavar="[decode|prepare|train|evaluate|start|all]", help="What is measured.")
+    ] = "all",
+    source: Annotated[Path | None, typer.Option("--from", help="Folder of videos; start needs none.")] = None,
     clips: Annotated[int, typer.Option(min=1, help="Clip reads per reader and round.")] = 100,
+    rounds: Annotated[int, typer.Option(min=1, help="Times that everything is measured.")] = 5,
     as_json: Json = False,
 ) -> None:
-    """Speed, as ratios within one run: random clip reads from the JPEG cache against decord."""
+    """Speed against what people use otherwise, as ratios within one run."""
 
     with tracked(context) as (_, track):
-        result = api.bench(source, clips=clips, track=track)
+        result = api.bench(what, source=source, clips=clips, rounds=rounds, track=track)
     show(result, texts.bench_text, as_json)
 
 

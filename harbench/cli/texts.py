@@ -11,7 +11,7 @@ from harbench import api
 if TYPE_CHECKING:
     from harbench.analysis.ablate import Altered
     from harbench.analysis.audit import SplitAudit
-    from harbench.diagnose.bench import ClipReads
+    from harbench.diagnose.bench import BenchTable
     from harbench.inference.live import LiveStats, LiveView
     from harbench.inference.predict import FilePrediction
     from harbench.records import RunReport
@@ -319,14 +319,19 @@ def _split_lines(a: SplitAudit) -> list[str]:
     return lines
 
 
-def bench_text(result: ClipReads) -> str:
+def bench_text(tables: Sequence[BenchTable]) -> str:
     """What the command prints."""
-    return (
-        f"random clips of 16 frames, stride 2, 171x128, one thread, {result.files} videos, {result.clips} clips each\n"
-        f"  JPEG cache   {result.cache_per_second:8.1f} clips/s   ({result.cache_bytes / 1e6:.1f} MB)\n"
-        f"  decord       {result.decord_per_second:8.1f} clips/s   ({result.video_bytes / 1e6:.1f} MB of video)\n"
-        f"  ratio        {result.ratio:8.1f}"
-    )
+    lines = []
+    for table in tables:
+        lines.append(f"{table.name}: {table.what}")
+        wide = max(len(row.name) for row in table.rows)
+        lines += [
+            f"  {row.name:{wide}}  {row.rate:10,.1f} a second  {1e3 * row.seconds:10,.1f} ms (spread {row.spread:.0%})  "
+            f"{row.ratio:6.2f} of the first"
+            for row in table.rows
+        ]
+        lines += [f"  {note}" for note in table.notes]
+    return "\n".join(lines)
 
 
 def run_source(run: str, runs: Path) -> str:

@@ -11,6 +11,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from toys import many_people, toy_videos
 
 from harbench import api
 from harbench.datasets.tables import load_spec
-from harbench.errors import ArchiveError, CacheError, DownloadError, RunError
+from harbench.errors import ArchiveError, CacheError, DownloadError, RecipeError, RunError
 from harbench.prepare.pipeline import official_order
 from harbench.prepare.plan import free_bytes
 
@@ -179,19 +180,17 @@ def test_free_space_is_that_of_the_nearest_folder(tmp_path: Path) -> None:
 
 def test_what_is_named_next_works(tmp_path: Path, test_data: Path) -> None:
     """`prepare` names a recipe only where its cache serves it; `--for` and `run --prepare` make the one it reads."""
-    where, source = tmp_path / "home", ("--from", test_data / "weizmann")
-    recipe = "recipes/motion3d_weizmann.yaml"
-    small = json.loads(harbench(where, "prepare", "weizmann", "--short-side", 64, *source, "--json").stdout)
-    assert small["next"] == f"harbench prepare weizmann --for {recipe}"
-    made = json.loads(harbench(where, "prepare", "weizmann", "--for", recipe, "--json").stdout)
-    assert (made["next"], made["cached"]) == (f"harbench run {recipe}", 90)
-    harbench(where, *made["next"].split()[1:], "--dry-run")
-    again = json.loads(harbench(where, "prepare", "weizmann", "--short-side", 64, "--json").stdout)
-    assert again["next"] == f"harbench run {recipe}", "another cache serves it now"
-    harbench(where, "prepare", "weizmann", "--for", recipe, "--stream", "pose", code=2)
-    assert "found one of weizmann" in harbench(where, "prepare", "kth", "--for", recipe, code=1).stderr
-    few = json.loads(harbench(tmp_path / "few", "prepare", "weizmann", *source, "--limit", 80, "--json").stdout)
-    assert few["next"] == f"harbench run {recipe} --ok-missing 10"
+    home, source, recipe = tmp_path / "home", test_data / "weizmann", "recipes/motion3d_weizmann.yaml"
+    make = partial(api.prepare, "weizmann", workers=2)
+    assert make(home=home, source=source, short_side=64).next == f"harbench prepare weizmann --for {recipe}"
+    made = make(home=home, recipe=recipe)
+    assert (made.next, made.cached) == (f"harbench run {recipe}", 90)
+    harbench(home, *made.next.split()[1:], "--dry-run")
+    assert make(home=home, short_side=64).next == f"harbench run {recipe}", "another cache serves it now"
+    harbench(home, "prepare", "weizmann", "--for", recipe, "--stream", "pose", code=2)
+    with pytest.raises(RecipeError, match="found one of weizmann"):
+        api.prepare("kth", home=home, recipe=recipe)
+    assert make(home=tmp_path / "few", source=source, limit=80).next == f"harbench run {recipe} --ok-missing 10"
 
 
 def test_run_prepares_what_its_recipe_reads(tmp_path: Path) -> None:
