@@ -11,9 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,6 +31,8 @@ from harbench.recipe import CacheConfig, EvalConfig, InputConfig
 from harbench.records import VIDEO_SUFFIXES, Sample, Track, silent
 
 FRAMES, STRIDE, SIDE = 16, 2, 128
+_MEDIA = 160
+"""Media of a preparation, at least about so many."""
 Reader = Callable[[str, npt.NDArray[np.int64]], npt.NDArray[Any]]
 Contenders = Mapping[str, Callable[[], object]]
 
@@ -232,20 +235,21 @@ def _other_readers(options: Options) -> dict[str, Reader]:
 # ------------------------------------------------------------------------------------------------------------- prepare
 def _prepare(options: Options) -> BenchTable:
     """The whole cache against its floor: decode, shrink and encode, nothing written."""
-    files, config = options.videos.files, CacheConfig(short_side=SIDE)
-    turns: Iterator[int] = iter(range(10**9))
+    from harbench.frames.decoders import choose_decoder
+
+    config, turns, given = CacheConfig(short_side=SIDE), iter(range(10**9)), list(options.videos.files.items())
+    copies = max(1, _MEDIA // len(given))  # the start of a process is not to count
+    files = {f"{copy:03d}/{name}": path for copy in range(copies) for name, path in given}
 
     def ours() -> None:
         build_cache(files, options.work / f"again{next(turns)}", config, Decoding(workers=1))
 
     def floor() -> None:
-        from harbench.frames.decoders import choose_decoder
-
         for name, path in files.items():
             for _ in encode(name, path, config, {}, choose_decoder("av")):
                 pass
 
-    frames = sum(options.videos.cache.info(name).frames for name in files)
+    frames = copies * sum(options.videos.cache.info(name).frames for name, _ in given)
     rows = _race({"build_cache": ours, "decode, shrink and encode alone": floor}, options.rounds, frames)
     return BenchTable("prepare", f"frames of {len(files)} videos into a JPEG cache, one process", rows)
 
@@ -262,16 +266,15 @@ def _train(options: Options) -> BenchTable:
 
     config = InputConfig.model_validate({"clip": {"dense": {"num_frames": FRAMES, "stride": STRIDE}}})
     data = ClipDataset(_rows(options.videos), options.videos.cache, config, seed=0, views=None)
-    steps, size = 6, 8
-    batches = [
-        [(epoch, at, at % len(data), 0) for at in range(epoch * size, (epoch + 1) * size)] for epoch in range(steps)
-    ]
     rows: list[Row] = []
-    for name in ("motion3d", "r3d_18"):
+    for name, size, steps in (("motion3d", 8, 12), ("r3d_18", 2, 3)):
+        keys = [(0, at, at % len(data), 0) for at in range(size * steps)]
+        batches = [keys[first : first + size] for first in range(0, len(keys), size)]
         torch.manual_seed(0)
         model = build_model(ModelConfig(name=name), 2)
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
-        kept = next(iter(load_each(data, batches[:1])))
+        arriving: Any = iter(load_each(data, cycle(batches), workers=1))  # of all rounds: a start is not to count
+        kept = next(arriving)
 
         def step(batch: Any, model: Any = model, optimizer: Any = optimizer) -> None:
             optimizer.zero_grad()
@@ -279,21 +282,22 @@ def _train(options: Options) -> BenchTable:
             torch.nn.functional.cross_entropy(logits, batch.targets).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
-        def loaded(step: Callable[[Any], None] = step) -> None:
-            for batch in load_each(data, batches, workers=1):
+        def loaded(step: Callable[[Any], None] = step, arriving: Any = arriving, steps: int = steps) -> None:
+            for batch in islice(arriving, steps):
                 step(batch)
 
-        def in_memory(step: Callable[[Any], None] = step, kept: Any = kept) -> None:
-            for _ in batches:
+        def in_memory(step: Callable[[Any], None] = step, kept: Any = kept, steps: int = steps) -> None:
+            for _ in range(steps):
                 step(kept)
 
         rows += _race(
             {f"{name}, its loader": loaded, f"{name}, a batch in memory": in_memory}, options.rounds, steps * size
         )
+        arriving.close()
     return BenchTable(
         "train",
-        f"samples of {FRAMES} frames at 112 pixels, batches of {size}, forward, backward and step on the CPU with one loader "
-        "process; a ratio is to the same network's loader",
+        f"samples of {FRAMES} frames at 112 pixels in batches of 8 (r3d_18: 2), forward, backward and step on the CPU, one "
+        "loader process; a ratio is to the same network with its loader",
         tuple(rows),
     )
 
