@@ -209,8 +209,8 @@ def _protocol(facts: ProtocolFacts) -> str:
 
 
 def _around_runs(rows: Sequence[Row], limit: int) -> list[Row]:
-    """The user's own rows, and the best published ones up to `limit` rows in all."""
-    own = [row for row in rows if row.kind == "run"]
+    """At most `limit` rows: the user's own first, then the best published ones."""
+    own = [row for row in rows if row.kind == "run"][:limit]
     rest = [row for row in rows if row.kind != "run"][: max(0, limit - len(own))]
     keep = {id(row) for row in (*own, *rest)}
     return [row for row in rows if id(row) in keep]
