@@ -5,7 +5,7 @@ READY := .venv/.ready
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test coverage contract accept accept-explain accept-kill accept-mutations accept-prepare accept-statistics pictures reproduce lint types clean
+.PHONY: help install run test coverage contract accept accept-explain accept-kill accept-mutations accept-prepare accept-statistics drill pictures reproduce lint types clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-17s %s\n' "$$name" "$$what"; done
@@ -45,6 +45,9 @@ accept-mutations: $(READY)  ## 3,000 mutated inputs over everything that is read
 
 accept-explain: $(READY)  ## Eight planted faults, each to be named by `explain`, and two sound runs (minutes)
 	@$(BIN)/python tests/acceptance/explain_acceptance.py
+
+drill: $(READY)  ## Kills, full disks, damage, crowds: is every promise kept? (half an hour; ARGS="--scale 0.1")
+	@$(BIN)/python tests/drill/drill.py $(ARGS)
 
 accept-statistics: $(READY)  ## How often intervals, verdicts and tests are right, by simulation (minutes)
 	@$(BIN)/python tests/acceptance/statistics_acceptance.py

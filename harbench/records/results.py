@@ -120,6 +120,8 @@ class RunRecord:
     """File name -> SHA-256 of weights, predictions, views and training samples. Empty: an older harbench kept none."""
     notes: tuple[str, ...] = ()
     """Footnotes: what decoders noted of the media of the split."""
+    record_sha256: str = ""
+    """Of this file with nothing in this place; empty: an older harbench kept none."""
 
 
 @dataclass(frozen=True)

@@ -187,7 +187,9 @@ def save_run(
     write_text(folder / "per_class.csv", _per_class_csv(classes, metrics))
     kept = [name for name in (WEIGHTS, TRAIN_IDS, _SCORES, _VIEWS) if (folder / name).is_file()]
     record = replace(record, files={name: sha256(folder / name) for name in kept})
-    write_text(folder / RECORD, json.dumps(asdict(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(asdict(replace(record, record_sha256="")), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    write_text(folder / RECORD, text.replace('"record_sha256": ""', f'"record_sha256": "{digest}"'))
 
 
 def _save_arrays(path: Path, **arrays: npt.NDArray[Any]) -> None:
@@ -283,8 +285,9 @@ def load_run(folder: Path) -> RunRecord:
 
     path = folder / RECORD
     try:
-        record: RunRecord = _model(RunRecord).validate_json(path.read_bytes(), strict=True)
-        problems = _problems(record)
+        content = path.read_bytes()
+        record: RunRecord = _model(RunRecord).validate_json(content, strict=True)
+        problems = _problems(record) + _changed(content, record.record_sha256)
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"{folder} has no {RECORD}, so it is not a finished run; `harbench run` finishes it") from None
     except OSError as error:
@@ -302,6 +305,12 @@ def _model(kind: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
+
+
+def _changed(content: bytes, expected: str) -> list[str]:
+    """Whether a record is not what was written; one of an older harbench does not say."""
+    found = hashlib.sha256(content.replace(expected.encode(), b"", 1)).hexdigest() if expected else ""
+    return [f"it is not what was written: expected SHA-256 {expected}, found {found}"] * (found != expected)
 
 
 def _problems(record: RunRecord) -> list[str]:

@@ -237,7 +237,10 @@ def open_inputs(
 def caches_of(folder: Path) -> tuple[str, ...]:
     """The caches that the run in `folder` was begun with; none where that is not known."""
     path = folder / CACHES
-    return tuple(path.read_text(encoding="utf-8").split()) if path.is_file() else ()
+    try:
+        return tuple(path.read_text(encoding="utf-8").split()) if path.is_file() else ()
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path} is damaged ({error}); repeat the run with --force") from None
 
 
 def _checked_cache(

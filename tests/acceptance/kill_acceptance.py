@@ -40,7 +40,7 @@ HEAVY = (
 )
 
 MOMENTS = ("step", "save", "step", "evaluation")
-TIMES = {"seconds", "finished", "samples_per_second", "latency_ms"}
+TIMES = {"seconds", "finished", "samples_per_second", "latency_ms", "record_sha256"}
 """What may differ: of run.json and train.csv."""
 SETTINGS = (
     "train.epochs=30", "train.batch_size=2", "train.ema=0.99", "train.mixup=0.2", "train.workers=1", "train.val_every=10",

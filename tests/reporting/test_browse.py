@@ -56,7 +56,7 @@ def test_mistakes_of_a_run_stand_first(many: Path, tmp_path: Path) -> None:
     for path in Path(done.folder).iterdir():
         if path.is_file():
             (tmp_path / "copy" / path.name).write_bytes(path.read_bytes())
-    (tmp_path / "copy/run.json").write_text(json.dumps({**facts, "split": "lopo-ann"}))
+    (tmp_path / "copy/run.json").write_text(json.dumps({**facts, "split": "lopo-ann", "record_sha256": ""}))
     with pytest.raises(RunError, match="is a run on many lopo-ann, and this sheet is of many official"):
         api.browse("many", run=tmp_path / "copy", output=tmp_path / "b.html", **shared)
 

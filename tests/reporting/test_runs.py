@@ -49,7 +49,7 @@ def test_a_saved_run_comes_back(tmp_path: Path, make_run: Callable[..., RunRecor
     predictions = _predictions()
     save_run(folder, record, predictions, CLASSES, METRICS)
     assert load_runs(tmp_path)[0] == [load_run(folder)]
-    assert replace(load_run(folder), files={}) == record
+    assert replace(load_run(folder), files={}, record_sha256="") == record
     found = load_predictions(folder)
     assert found.ids == predictions.ids and found.failed == predictions.failed
     assert found.views is not None and predictions.views is not None
@@ -181,8 +181,17 @@ def test_a_record_of_a_later_version_with_more_fields_is_read(
     record = make_run()
     save_run(tmp_path, record, _predictions(), CLASSES, METRICS)
     raw = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
-    (tmp_path / "run.json").write_text(json.dumps(raw | {"energy_kwh": 1.5}), encoding="utf-8")
+    (tmp_path / "run.json").write_text(json.dumps(raw | {"energy_kwh": 1.5, "record_sha256": ""}), encoding="utf-8")
     assert replace(load_run(tmp_path), files={}) == record
+
+
+def test_a_changed_number_in_a_record_is_told(tmp_path: Path, make_run: Callable[..., RunRecord]) -> None:
+    save_run(tmp_path, make_run(top1=87.25), _predictions(), CLASSES, METRICS)
+    text = (tmp_path / "run.json").read_text(encoding="utf-8")
+    assert "87.25" in text
+    (tmp_path / "run.json").write_text(text.replace("87.25", "97.25"), encoding="utf-8")
+    with pytest.raises(RunError, match="it is not what was written: expected SHA-256"):
+        load_run(tmp_path)
 
 
 def test_values_that_json_cannot_hold_are_refused(tmp_path: Path, make_run: Callable[..., RunRecord]) -> None:

@@ -75,7 +75,7 @@ def rewritten(folder: Path, name: str, content: bytes) -> None:
     (folder / name).write_bytes(content)
     raw = json.loads((folder / "run.json").read_text())
     raw["files"][name] = hashlib.sha256(content).hexdigest()
-    (folder / "run.json").write_text(json.dumps(raw))
+    (folder / "run.json").write_text(json.dumps(raw | {"record_sha256": ""}))
 
 
 def damage(path: Path, kind: str) -> None:
@@ -167,7 +167,7 @@ def test_weights_of_another_fold_are_refused(work: Path, how: str) -> None:
             metadata = {key: value for key, value in opened.metadata().items() if key != METADATA}
         safetensors.torch.save_file(safetensors.torch.load_file(path), folder / "model.safetensors", metadata)
         raw = json.loads((folder / "run.json").read_text())
-        (folder / "run.json").write_text(json.dumps(raw | {"files": {}}))
+        (folder / "run.json").write_text(json.dumps(raw | {"files": {}, "record_sha256": ""}))
         words = "was trained on other samples: it is of many lopo-eve"
     with pytest.raises(RunError, match=words):
         api.evaluate(Path(RUN), **every(work))

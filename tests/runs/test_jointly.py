@@ -98,7 +98,7 @@ def test_it_is_drawn_from_the_groups_of_the_split_tables(tmp_path: Path) -> None
 def test_splits_of_different_recipes_are_not_joined(tmp_path: Path) -> None:
     folders = [save_split(tmp_path, split) for split in SPLITS]
     raw = json.loads((folders[1] / "run.json").read_text())
-    (folders[1] / "run.json").write_text(json.dumps(raw | {"recipe_sha256": "edited"}))
+    (folders[1] / "run.json").write_text(json.dumps(raw | {"recipe_sha256": "edited", "record_sha256": ""}))
     join_splits(folders[0], home=tmp_path)
     assert load_runs(tmp_path)[0][0].joint == {}
 
