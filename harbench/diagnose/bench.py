@@ -5,8 +5,6 @@ The contenders of a table do equal work, take turns, and are held against its fi
 
 from __future__ import annotations
 
-import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -350,23 +348,14 @@ def _rows(videos: Videos) -> list[Sample]:
 
 # --------------------------------------------------------------------------------------------------------------- start
 def _start(options: Options) -> BenchTable:
-    """`harbench --help` and shell completion against importing what draws them."""
-    completing = {"_HARBENCH_COMPLETE": "complete_bash", "COMP_WORDS": "harbench prepare ", "COMP_CWORD": "2"}
-    here = [sys.executable, "-m", "harbench"]
-    commands = {
-        "harbench --help": partial(_spawn, [*here, "--help"], {}),
-        "TAB after harbench prepare": partial(_spawn, here, completing),
-        "import typer, rich": partial(_spawn, [sys.executable, "-c", "import typer, rich"], {}),
-    }
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    rows = _race(commands, options.rounds, 1)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return BenchTable("start", "processes", rows, (f"{spent:.1f} s of CPU for all of them",))
+    """`harbench --help` against importing what draws it."""
+    ours, theirs = ["-m", "harbench", "--help"], ["-c", "import typer, rich"]
+    commands = {"harbench --help": partial(_spawn, ours), "import typer, rich": partial(_spawn, theirs)}
+    return BenchTable("start", "processes", _race(commands, options.rounds, 1))
 
 
-def _spawn(command: Sequence[str], environment: Mapping[str, str]) -> None:
-    subprocess.run(command, capture_output=True, check=False, env={**os.environ, **environment})
+def _spawn(arguments: Sequence[str]) -> None:
+    subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
 
 
 TABLES: Mapping[str, Callable[[Options], BenchTable]] = {

@@ -38,7 +38,7 @@ def timesformer(
     encoder: bool = False,
     config: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """TimeSformer with divided attention of Bertasius et al. (ICML 2021, arXiv:2102.05095): 121.4 M parameters.
+    """TimeSformer with divided attention of Bertasius et al. (ICML 2021, arXiv:2102.05095): 121.6 M parameters.
 
     `config` holds further keywords of `transformers.TimesformerConfig`. Weights:
     hf:facebook/timesformer-base-finetuned-k400/pytorch_model.bin, and any other of its shape.
@@ -93,8 +93,8 @@ class HFClassifier(nn.Module):
 class HFEncoder(nn.Module):
     """An encoder of `transformers` under a linear layer."""
 
-    def __init__(self, backbone: Any, times: int, num_classes: int, renamed: Mapping[str, str]) -> None:
-        """`times` is the length of its tokens' time axis; 1 takes the class token, which then comes first."""
+    def __init__(self, backbone: Any, times: int | None, num_classes: int, renamed: Mapping[str, str]) -> None:
+        """`times` is the length of its tokens' time axis; None takes the class token, which then comes first."""
         super().__init__()
         self.backbone, self.times = backbone, times
         self.norm = nn.LayerNorm(backbone.config.hidden_size)
@@ -107,7 +107,7 @@ class HFEncoder(nn.Module):
         if "pixel_values_videos" in wanted:
             wanted["skip_predictor"] = True
         tokens = self.backbone(**wanted).last_hidden_state
-        tokens = tokens[:, :1] if self.times == 1 else tokens.unflatten(1, (self.times, -1)).mean(dim=2)
+        tokens = tokens[:, :1] if self.times is None else tokens.unflatten(1, (self.times, -1)).mean(dim=2)
         logits: torch.Tensor = self.classifier(self.norm(tokens)).mean(dim=1)
         return logits
 
@@ -156,7 +156,7 @@ def _video(
     if not encoder:
         return HFClassifier(net, renamed)
     by_time = {"videomae": "num_frames", "vjepa2": "frames_per_clip"}
-    times = getattr(made, by_time[kind]) // made.tubelet_size if kind in by_time else 1
+    times = getattr(made, by_time[kind]) // made.tubelet_size if kind in by_time else None
     if kind == "vjepa2":
         net.base_model.predictor = nn.Identity()  # of masked tokens, in self-supervised training alone
     return HFEncoder(net.base_model, times, num_classes, {**renamed, rf"^{kind}\.": ""})

@@ -52,7 +52,7 @@ def write_table(
                 f"{test.name}; found none. {spec.registration}"
             )
         public = replace(spec, archives=(test,), registration="")
-        [found["test"]] = fetch_archives(public, paths.archives_folder(home, spec.name), config, track=track)
+        [found["test"]] = fetch_archives(public, paths.archives_folder(dest, spec.name), config, track=track)
     rows = [(*row, subset) for subset, path in found.items() if path for row in _rows(spec, path)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -169,13 +169,12 @@ class Recipe(Part):
 
     @property
     def kind(self) -> str:
-        """Of the comparability key: `supervised`, `frozen-probe`, `zero-shot`, `base-to-novel`, or `4-shot`."""
-        if self.data.base_to_novel:
-            return "base-to-novel"
+        """Of the comparability key: `supervised`, `frozen-probe`, `zero-shot`, `4-shot`, or `[4-shot ]base-to-novel`."""
         if self.model.prompts and not self.fits:
             return "zero-shot"
-        if self.data.shots:
-            return f"{self.data.shots}-shot"
+        shots = [f"{self.data.shots}-shot"] * bool(self.data.shots)
+        if shots or self.data.base_to_novel:
+            return " ".join([*shots, *["base-to-novel"] * self.data.base_to_novel])
         return "frozen-probe" if self.model.probe else SUPERVISED
 
     @property

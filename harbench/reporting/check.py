@@ -67,7 +67,18 @@ def check(
 def verdicts_of(records: Sequence[RunRecord], *, home: Path, runs: Path) -> tuple[tuple[Verdict, ...], dict[str, str]]:
     """A verdict on every number that the recipes of these runs state, and folders whose recipe is damaged, with the reason."""
     groups, broken = _groups(records, runs)
-    return tuple(found for group in groups for found in _verdicts(*group, home)), broken
+    verdicts: list[Verdict] = []
+    for expected, group in groups:
+        try:
+            verdicts += _verdicts(expected, group, home)
+        except RunError as error:  # a metric that they do not have
+            broken[group[0].folder] = str(error)
+    return tuple(verdicts), broken
+
+
+def plain_runs(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Those that are checked without being named: no variants, but such as were selected on test, as their target was."""
+    return [each for each in records if "+" not in each.folder.split("/")[1] or each.protocol.selection == "test"]
 
 
 def _chosen(names: Sequence[str], runs: Path) -> tuple[list[RunRecord], dict[str, str]]:
@@ -76,7 +87,7 @@ def _chosen(names: Sequence[str], runs: Path) -> tuple[list[RunRecord], dict[str
     from harbench.runs.folder import load_run, load_runs
 
     records, damaged = load_runs(runs)
-    plain = [each for each in records if not is_variant(each) or each.protocol.selection == "test"]
+    plain = plain_runs(records)
     if not names:
         return plain, damaged
     found: list[RunRecord] = []
@@ -97,11 +108,6 @@ def _chosen(names: Sequence[str], runs: Path) -> tuple[list[RunRecord], dict[str
                 raise RunError(f"{name} has no finished run under {runs}. Make them:  harbench run {name} --seeds 3")
         found += inside
     return list({each.folder: each for each in found}.values()), broken
-
-
-def is_variant(record: RunRecord) -> bool:
-    """Whether a run was made with overrides or a tag."""
-    return "+" in record.folder.split("/")[1]
 
 
 def _groups(

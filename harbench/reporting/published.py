@@ -99,7 +99,7 @@ def _result(row: dict[str, str], dataset: str, where: str) -> PublishedResult:
     for column, allowed in _ALLOWED.items():
         if row[column] not in allowed:
             raise PublishedError(f"{where}: {column} is {row[column]!r}; expected one of {', '.join(allowed)}")
-    if not re.fullmatch(r"supervised|frozen-probe|zero-shot|\d+-shot|base-to-novel|unknown", row["kind"]):
+    if not re.fullmatch(r"supervised|frozen-probe|zero-shot|\d+-shot|(\d+-shot )?base-to-novel|unknown", row["kind"]):
         raise PublishedError(
             f"{where}: kind is {row['kind']!r}; expected supervised, frozen-probe, zero-shot, 4-shot, base-to-novel "
             f"or {UNKNOWN}"

@@ -51,7 +51,7 @@ def report(
         HarbenchError: there is neither a run nor a published number to show.
     """
     from harbench.datasets.tables import load_spec, published_names
-    from harbench.reporting.check import is_variant, verdicts_of
+    from harbench.reporting.check import plain_runs, verdicts_of
     from harbench.reporting.details import load_details
     from harbench.reporting.leaderboard import build_leaderboard
     from harbench.reporting.page.build import render_page
@@ -76,7 +76,7 @@ def report(
             + "Run a recipe first:  harbench run recipes/motion3d_sample.yaml   (see `harbench recipes`)"
         )
     broken |= _broken_datasets(own, home)
-    verdicts, unread = verdicts_of([each for each in own if not is_variant(each)], home=home, runs=runs)
+    verdicts, unread = verdicts_of(plain_runs(own), home=home, runs=runs)
     broken |= unread
     board = replace(build_leaderboard(own, published, home), broken=broken)
 

@@ -202,3 +202,12 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(RecipeError, match=r"pip install 'harbench\[hf\]'"):
         build_model(ModelConfig(name="videomae"), 4)
+
+
+def test_a_clip_of_one_tubelet_is_averaged_over_its_places() -> None:
+    args = {**tiny("videomae")[0], "frames": 2, "encoder": True}
+    model = build_model(ModelConfig(name="videomae", args=args), 3).eval()
+    frames = torch.randn(1, 3, 2, 32, 32)
+    with torch.inference_mode():
+        tokens = model.backbone(frames.transpose(1, 2)).last_hidden_state
+        torch.testing.assert_close(model(frames), model.classifier(model.norm(tokens.mean(dim=1))))

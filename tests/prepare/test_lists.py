@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +73,19 @@ def test_a_copy_that_lacks_videos(copy: Path, tmp_path: Path) -> None:
 def test_a_dry_run_writes_nothing(copy: Path, tmp_path: Path) -> None:
     report = api.prepare("kinetics400", home=tmp_path / "home", source=copy, dry_run=True)
     assert report.media == 800 and not (tmp_path / "home").exists()
+
+
+def test_a_dry_run_keeps_no_list_that_it_fetched(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Path] = []
+
+    def fetch(_: object, dest: Path, *__: object, **___: object) -> list[Path]:
+        dest.mkdir(parents=True)
+        kept.append(dest)
+        return [Path(shutil.copy(copy / "val.csv", dest))]
+
+    monkeypatch.setattr(import_module("harbench.prepare.lists"), "fetch_archives", fetch)
+    api.prepare("kinetics400", home=tmp_path / "home", source=copy / "val", dry_run=True)
+    assert len(kept) == 1 and not kept[0].exists() and not (tmp_path / "home").exists()
 
 
 def test_the_list_by_its_path_and_what_is_wrong_with_it(copy: Path, tmp_path: Path) -> None:
