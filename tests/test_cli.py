@@ -106,6 +106,29 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     assert "typer" in loaded and not loaded & {"torch", "numpy", "pandas", "pydantic", "rich", "scipy", "cv2", "yaml"}
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("prep", {"prepare"}),
+        ("prepare ucf10", {"ucf101"}),
+        ("prepare ucf101 --split ", {"split1", "split2", "split3", "all"}),
+        ("splits weizmann --split lopo-de", {"lopo-denis"}),
+        ("run mc3_18_ht", set()),
+        ("run motion3d_sample_", {"motion3d_sample_tuned"}),
+        ("compare runs/sam", {"runs/sample/tiny/small/seed0"}),
+        ("predict clip.mp4 --run ", {"runs/sample/tiny/small/seed0"}),
+    ],
+)
+def test_tab_offers_commands_data_sets_splits_recipes_and_runs(typed: str, offered: set[str], tmp_path: Path) -> None:
+    folder = tmp_path / "runs/sample/tiny/small/seed0"
+    folder.mkdir(parents=True)
+    (folder / "run.json").touch()
+    words = f"harbench {typed}"
+    asked = {"_HARBENCH_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    with patch.dict(os.environ, asked):
+        assert set(harbench(cwd=tmp_path).stdout.split()) == offered
+
+
 def test_usage_errors_are_exit_2(tmp_path: Path) -> None:
     assert "Missing argument" in harbench("run", cwd=tmp_path, code=2).stderr
     assert "No such command" in process("nonsense", cwd=tmp_path, code=2).stderr

@@ -59,7 +59,7 @@ def main() -> None:
 def _run() -> None:
     try:
         try:
-            app()
+            app(prog_name="harbench")
         finally:
             sys.stdout.flush()
     except FollowerError:

@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from harbench import __version__
+from harbench.cli import complete
 from harbench.errors import HarbenchError
 
 if TYPE_CHECKING:
@@ -53,7 +54,6 @@ app = typer.Typer(
     cls=_Commands,
     help="Official splits, frame caches, one recipe runner and honest leaderboards for human action recognition.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -75,7 +75,12 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print the returned record as JSON on stdout and nothing else there.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")]
-SplitOption = Annotated[str, typer.Option("--split", help="Official split: 1, 1,2,3, all, official, xsub, 'lopo-*'.")]
+SplitOption = Annotated[
+    str,
+    typer.Option(
+        "--split", autocompletion=complete.splits, help="Official split: 1, 1,2,3, all, official, xsub, 'lopo-*'."
+    ),
+]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a recipe key, e.g. train.epochs=2.")]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from harbench import api
-from harbench.cli import texts
+from harbench.cli import complete, texts
 from harbench.cli.app import (
     CHECK_FAILED,
     INCOMPLETE,
@@ -26,7 +26,9 @@ from harbench.cli.app import (
 @app.command()
 def datasets(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="One data set; all if left out.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(autocompletion=complete.datasets, help="One data set; all if left out.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """What can be prepared, what is here: classes, counts, size, license, homepage."""
@@ -51,7 +53,7 @@ def datasets(
 @app.command()
 def splits(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Data set.")],
+    name: Annotated[str, typer.Argument(autocompletion=complete.datasets, help="Data set.")],
     split: SplitOption = "all",
     check: Annotated[bool, typer.Option("--check", help="Exit 4 unless every split holds.")] = False,
     audit: Annotated[
@@ -94,7 +96,9 @@ def splits(
 @app.command()
 def convert(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Data set; with --from the file or folder to read.")],
+    name: Annotated[
+        str, typer.Argument(autocompletion=complete.datasets, help="Data set; with --from the file or folder to read.")
+    ],
     to: Annotated[str, typer.Option(help="mmaction2, rawframes, skeleton, videofolder or webdataset.")] = "",
     output: Annotated[Path | None, typer.Option(help="New folder to write to.")] = None,
     split: SplitOption = "all",

@@ -9,11 +9,16 @@ from typing import Annotated, Literal
 import typer
 
 from harbench import api
+from harbench.cli import complete
 from harbench.cli.app import INCOMPLETE, Json, SplitOption, app, rate, show, tracked, words
 
 # One name an option, so that the command below is read in one piece.
 Name = Annotated[
-    str, typer.Argument(help="Data set, see `harbench datasets`; or a folder or archive of yours, with --name.")
+    str,
+    typer.Argument(
+        autocompletion=complete.datasets,
+        help="Data set, see `harbench datasets`; or a folder or archive of yours, with --name.",
+    ),
 ]
 OwnName = Annotated[str, typer.Option("--name", help="What your folder is to be called.")]
 GroupPattern = Annotated[
@@ -43,7 +48,12 @@ Persons = Annotated[int, typer.Option(min=1, max=20, help="Persons that --stream
 PoseAxes = Annotated[str, typer.Option(help="Your pose arrays: T frames, M bodies, V joints, C channels, e.g. CTVM.")]
 Force = Annotated[bool, typer.Option("--force", help="Write over your data set of that name.")]
 ForRecipe = Annotated[
-    str, typer.Option("--for", help="Recipe by path or name: prepare the split and the caches that it reads.")
+    str,
+    typer.Option(
+        "--for",
+        autocompletion=complete.recipes,
+        help="Recipe by path or name: prepare the split and the caches that it reads.",
+    ),
 ]
 Source = Annotated[Path | None, typer.Option("--from", help="Folder of media in any layout; linked, not copied.")]
 Archives = Annotated[list[Path] | None, typer.Option(help="Archive already downloaded; may be repeated.")]

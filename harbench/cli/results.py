@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harbench import api
-from harbench.cli import texts
+from harbench.cli import complete, texts
 from harbench.cli.app import (
     CHECK_FAILED,
     INCOMPLETE,
@@ -26,7 +26,10 @@ from harbench.cli.app import (
 @app.command()
 def report(
     context: typer.Context,
-    dataset: Annotated[list[str] | None, typer.Argument(help="Data sets; those with runs if left out.")] = None,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Argument(autocompletion=complete.datasets, help="Data sets; those with runs if left out."),
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for md, csv, tex and html.")] = Path("reports"),
     limit: Annotated[int, typer.Option(min=1, help="Rows a table in the terminal; the page has all.")] = 15,
     details: Annotated[
@@ -57,7 +60,12 @@ def report(
 def check(
     context: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN|RECIPE]...", help="All runs that expect a number if left out.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN|RECIPE]...",
+            autocompletion=complete.runs_and_recipes,
+            help="All runs that expect a number if left out.",
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the table is written.")] = Path(
         "reproduction.md"
@@ -80,7 +88,10 @@ def check(
 def reproduce(
     context: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[RECIPE]...", help="All that state a number if left out.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE]...", autocompletion=complete.recipes, help="All that state a number if left out."
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0..N-1; three or more have a spread of their own.")] = 1,
     device: Device = "auto",
@@ -122,8 +133,10 @@ def reproduce(
 @app.command()
 def compare(
     context: typer.Context,
-    a: Annotated[Path, typer.Argument(metavar="A", help="A run folder.")],
-    others: Annotated[list[Path], typer.Argument(metavar="B...", help="Runs on the same test samples.")],
+    a: Annotated[Path, typer.Argument(metavar="A", autocompletion=complete.runs, help="A run folder.")],
+    others: Annotated[
+        list[Path], typer.Argument(metavar="B...", autocompletion=complete.runs, help="Runs on the same test samples.")
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Page of the flipped samples, with pictures.")
     ] = None,
@@ -141,7 +154,12 @@ def compare(
 @app.command()
 def explain(
     context: typer.Context,
-    subject: Annotated[Path, typer.Argument(metavar="RUN|FILE", help="A run folder, or predictions as `score` takes.")],
+    subject: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|FILE", autocompletion=complete.runs, help="A run folder, or predictions as `score` takes."
+        ),
+    ],
     dataset: Annotated[str, typer.Option(help="Of a FILE: the data set that was predicted.")] = "",
     split: Annotated[str, typer.Option(help="Of a FILE: official split; the first one if left out.")] = "",
     classes_order: Annotated[
@@ -200,7 +218,10 @@ def score(
 @app.command()
 def ablate(
     context: typer.Context,
-    folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; several stand side by side.")],
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", autocompletion=complete.runs, help="Run folders; several stand side by side."),
+    ],
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -216,7 +237,7 @@ def ablate(
 @app.command()
 def features(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="RUN", autocompletion=complete.runs, help="A run folder.")],
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harbench import api
-from harbench.cli import texts
+from harbench.cli import complete, texts
 from harbench.cli.app import (
     INCOMPLETE,
     USER_ERROR,
@@ -49,7 +49,10 @@ Slurm = Annotated[
 @app.command()
 def recipes(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="One recipe, by name or path; all if left out.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(autocompletion=complete.recipes, help="One recipe, by name or path; all if left out."),
+    ] = None,
     schema: Annotated[bool, typer.Option("--schema", help="JSON schema of a recipe.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -83,7 +86,7 @@ def recipes(
 @app.command()
 def run(
     context: typer.Context,
-    recipe: Annotated[list[str], typer.Argument(help="Recipes, by path or name.")],
+    recipe: Annotated[list[str], typer.Argument(autocompletion=complete.recipes, help="Recipes, by path or name.")],
     split: Annotated[str, typer.Option("--split", help="Instead of the recipe's: 1,2,3, all, 'lopo-*'.")] = "",
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0..N-1.")] = 1,
     seed: Annotated[int | None, typer.Option(min=0, help="This seed alone.")] = None,
@@ -149,7 +152,12 @@ def _show_grid(result: api.GridResult) -> None:
 def evaluate(
     context: typer.Context,
     folder: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run folder; or an .onnx, .safetensors or hf:owner/name.")
+        str,
+        typer.Argument(
+            metavar="RUN",
+            autocompletion=complete.runs,
+            help="A run folder; or an .onnx, .safetensors or hf:owner/name.",
+        ),
     ],
     clips: Annotated[int | None, typer.Option(min=1, help="Temporal clips.")] = None,
     crops: Annotated[int | None, typer.Option(help="Spatial crops: 1 or 3.")] = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harbench import api
-from harbench.cli import texts
+from harbench.cli import complete, texts
 from harbench.cli.app import INCOMPLETE, Device, Json, SplitOption, app, print_line, settings_of, show, tracked
 from harbench.errors import MediaError
 
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from harbench.inference.predict import FilePrediction
 
 Run = Annotated[
-    str, typer.Option("--run", help="A run folder, a .safetensors, an .onnx file, or hf:owner/name; also below --runs.")
+    str,
+    typer.Option(
+        "--run",
+        autocompletion=complete.runs,
+        help="A run folder, a .safetensors, an .onnx file, or hf:owner/name; also below --runs.",
+    ),
 ]
 PoseModel = Annotated[
     Path | None,
@@ -114,7 +119,10 @@ def _watch(views: Iterator[LiveView], top: int, as_json: bool) -> None:
 def demo(
     context: typer.Context,
     run: Annotated[
-        list[str], typer.Option("--run", help="A run folder, a .safetensors, an .onnx file, or hf:owner/name.")
+        list[str],
+        typer.Option(
+            "--run", autocompletion=complete.runs, help="A run folder, a .safetensors, an .onnx file, or hf:owner/name."
+        ),
     ],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of loopback; 0: a free one.")] = 0,
     pose_model: PoseModel = None,
@@ -131,7 +139,7 @@ def demo(
 @app.command()
 def export(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", autocompletion=complete.runs, help="A run folder.")],
     to: Annotated[str, typer.Option("--to", help="onnx.")] = "onnx",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File; else model.onnx in the run folder.")
@@ -148,7 +156,7 @@ def export(
 @app.command()
 def push(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", autocompletion=complete.runs, help="A run folder.")],
     target: Annotated[str, typer.Argument(metavar="hf:OWNER/NAME", help="A repository on the Hugging Face hub.")],
     pr: Annotated[bool, typer.Option("--pr", help="As a pull request.")] = False,
     private: Annotated[bool, typer.Option("--private", help="Where the repository is made: for you only.")] = False,
@@ -166,10 +174,12 @@ def push(
 @app.command()
 def browse(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A prepared data set.")],
+    name: Annotated[str, typer.Argument(autocompletion=complete.datasets, help="A prepared data set.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Page; else NAME.html.")] = None,
     split: SplitOption = "",
-    run: Annotated[Path | None, typer.Option("--run", help="Show what this run has wrong.")] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", autocompletion=complete.runs, help="Show what this run has wrong.")
+    ] = None,
     duplicates: Annotated[bool, typer.Option("--duplicates", help="List what looks alike in test and train.")] = False,
     as_json: Json = False,
 ) -> None:

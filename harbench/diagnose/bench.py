@@ -5,6 +5,7 @@ The contenders of a table do equal work, take turns, and are held against its fi
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -348,14 +349,18 @@ def _rows(videos: Videos) -> list[Sample]:
 
 # --------------------------------------------------------------------------------------------------------------- start
 def _start(options: Options) -> BenchTable:
-    """`harbench --help` against importing what draws it."""
-    ours, theirs = ["-m", "harbench", "--help"], ["-c", "import typer, rich"]
-    commands = {"harbench --help": partial(_spawn, ours), "import typer, rich": partial(_spawn, theirs)}
+    """`harbench --help`, and what TAB offers, against importing what draws the help."""
+    typed = {"_HARBENCH_COMPLETE": "complete_bash", "COMP_WORDS": "harbench prepare ucf101 --split ", "COMP_CWORD": "4"}
+    commands = {
+        "harbench --help": partial(_spawn, ["-m", "harbench", "--help"]),
+        "harbench prepare ucf101 --split TAB": partial(_spawn, ["-m", "harbench"], typed),
+        "import typer, rich": partial(_spawn, ["-c", "import typer, rich"]),
+    }
     return BenchTable("start", "processes", _race(commands, options.rounds, 1))
 
 
-def _spawn(arguments: Sequence[str]) -> None:
-    subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
+def _spawn(arguments: Sequence[str], more: Mapping[str, str] | None = None) -> None:
+    subprocess.run([sys.executable, *arguments], env={**os.environ, **(more or {})}, capture_output=True, check=True)
 
 
 TABLES: Mapping[str, Callable[[Options], BenchTable]] = {
