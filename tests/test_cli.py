@@ -259,7 +259,7 @@ def test_a_full_disk_is_told_with_what_to_do(
 ) -> None:
     from harbench import cli
 
-    def full() -> None:
+    def full(**_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "runs/state.pt")
 
     monkeypatch.setattr(cli, "app", full)
