@@ -7,29 +7,33 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import fields
 
 from harbench.errors import HarbenchError
 from harbench.files import csv_cell
-from harbench.records import SUPERVISED, Leaderboard, Row, Table
+from harbench.records import SUPERVISED, Comparability, Leaderboard, ProtocolFacts, Row, Table
 from harbench.runs.comparability import METRICS
 
 _SHOWN = ("modality", "pretraining", "frames", "time_base", "size", "views", "selection")
 """Parts of the protocol with a column of their own in printed tables; csv and the page have all of them."""
-_TEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-}
+_TEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "{": r"\{",
+        "}": r"\}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "±": r"$\pm$",
+    }
+)
+_MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|"})
 
 
 def render(board: Leaderboard, kind: str) -> str:
@@ -107,9 +111,7 @@ def _md_source(row: Row) -> str:
 
 
 def _md_text(text: str) -> str:
-    for character in "\\`*_[]<>|":
-        text = text.replace(character, f"\\{character}")
-    return " ".join(text.split())
+    return " ".join(text.split()).translate(_MARKDOWN)
 
 
 # ---------------------------------------------------------------------------------------------------------------- CSV
@@ -126,7 +128,7 @@ def _csv(board: Leaderboard) -> str:
 def _csv_line(table: Table, row: Row) -> dict[str, object]:
     low, high = row.interval or (None, None)
     return {
-        **asdict(table.key),
+        **_columns(table.key),
         "place": row.place,
         "name": row.name,
         "kind": row.kind,
@@ -138,13 +140,18 @@ def _csv_line(table: Table, row: Row) -> dict[str, object]:
         "family": row.family,
         "params_m": _decimals(row.params_m),
         "gflops": _decimals(row.gflops),
-        **asdict(row.protocol),
+        **_columns(row.protocol),
         "why_not": row.why_not,
         "year": row.year,
         "source": row.source,
         "link": row.link,
         "footnotes": "; ".join(table.footnotes[index - 1] for index in row.footnotes),
     }
+
+
+def _columns(item: Comparability | ProtocolFacts) -> dict[str, object]:
+    """What `asdict` says of values that hold no dataclass, without its copies."""
+    return {each.name: getattr(item, each.name) for each in fields(item)}
 
 
 def _decimals(value: float | None) -> str:
@@ -189,7 +196,7 @@ def _tex_name(row: Row) -> str:
 
 def tex(text: str) -> str:
     """Text with LaTeX's special characters escaped."""
-    return "".join(_TEX.get(character, character) for character in " ".join(text.split())).replace("±", r"$\pm$")
+    return " ".join(text.split()).translate(_TEX)
 
 
 def badges(board: Leaderboard) -> dict[str, str]:
