@@ -131,9 +131,10 @@ def _converted(done: api.Conversion) -> str:
 def bench(
     context: typer.Context,
     what: Annotated[
-        str, typer.Argument(metavar="[decode|prepare|train|evaluate|start|all]", help="What is measured.")
+        str,
+        typer.Argument(metavar="[decode|prepare|train|evaluate|predict|start|report|all]", help="What is measured."),
     ] = "all",
-    source: Annotated[Path | None, typer.Option("--from", help="Folder of videos; start needs none.")] = None,
+    source: Annotated[Path | None, typer.Option("--from", help="Folder of videos; start and report need none.")] = None,
     clips: Annotated[int, typer.Option(min=1, help="Clip reads per reader and round.")] = 100,
     rounds: Annotated[int, typer.Option(min=1, help="Times that everything is measured.")] = 5,
     as_json: Json = False,
