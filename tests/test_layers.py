@@ -13,7 +13,7 @@ import harbench
 
 PACKAGE = Path(harbench.__file__).parent
 ROOMS = [
-    "cli", "api", "inference", "diagnose", "reporting", "analysis", "runs", "prepare", "training", "evaluation", "models",
+    "cli", "api", "diagnose", "inference", "reporting", "analysis", "runs", "prepare", "training", "evaluation", "models",
     "frames", "synthetic", "datasets", "recipe",
 ]  # fmt: skip
 GROUND = {"records", "errors", "paths", "files", "pickles", "workers"}
